@@ -1,0 +1,1 @@
+//! Activities of the built-in workflows: the local extractive provider and documents.

@@ -1,0 +1,1 @@
+//! Dacapo over HTTP: metrics and health.

@@ -1,0 +1,1 @@
+//! Dacapo's store on Postgres: the only SQL.

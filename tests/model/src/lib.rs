@@ -1,0 +1,1 @@
+//! A model of Dacapo's ownership protocol, explored exhaustively.

@@ -1,0 +1,1 @@
+//! Dacapo's SDK: contexts, durable futures, deterministic executor, replay, activity runner.

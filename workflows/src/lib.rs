@@ -1,0 +1,1 @@
+//! Workflows that ship with Dacapo: teams of agents.
