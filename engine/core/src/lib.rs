@@ -1,1 +1,39 @@
-//! The rules of Dacapo, pure: events, commands, runs folded from events, and the store trait.
+//! The rules of Dacapo, pure.
+//!
+//! A run is the fold of its history ([`Run`]); a decision takes a run, an input and the time, and returns the events,
+//! rows and effects to make true ([`Transition`]). Nothing here reads a clock, draws a random number, logs or does I/O:
+//! `now` and ids come in as arguments. The one asynchronous thing is the [`store::Store`] trait, which says what the
+//! rest of the engine may ask of a store; it has a file of its own and no implementation here.
+
+pub mod activity;
+pub mod apply;
+pub mod command;
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod limits;
+pub mod message;
+pub mod payload;
+pub mod retry;
+pub mod run;
+pub mod start;
+pub mod store;
+pub mod time;
+pub mod transition;
+
+pub use activity::{ActivityOptions, ActivityOutcome, ActivityResult, CancellationType};
+pub use command::Command;
+pub use event::{Event, EventKind};
+pub use failure::{Failure, FailureKind, RetryState, TimeoutType};
+pub use ids::{
+    ActivityId, ActivityType, MessageId, Namespace, RunId, RunKey, Shard, TaskQueue, TimerId, WorkerId, WorkflowId,
+    WorkflowType,
+};
+pub use message::{Message, MessageBody};
+pub use payload::Payload;
+pub use retry::RetryPolicy;
+pub use run::{Run, RunStatus};
+pub use start::{IdConflictPolicy, IdReusePolicy, StartWorkflow};
+pub use store::Store;
+pub use time::Timestamp;
+pub use transition::Transition;

@@ -1,0 +1,33 @@
+//! Messages from outside: each is recorded once, and is gone from the inbox with the events that hold it.
+
+use super::Turn;
+use crate::{
+    event::{EventKind, WorkflowExecutionCancelRequested, WorkflowExecutionSignaled},
+    message::{Message, MessageBody},
+};
+
+impl Turn<'_> {
+    /// Takes a message from the inbox. One that the history holds already, or that says nothing new, is only removed.
+    pub fn message(&mut self, message: Message) {
+        let Message { id, body } = message;
+        self.out.consumed.push(id);
+        if self.out.closes.is_some() || self.run.recorded_messages.contains(&id) {
+            return;
+        }
+        match body {
+            MessageBody::Signal { name, input, identity } => {
+                let signaled = WorkflowExecutionSignaled { message_id: id, signal_name: name, input, identity };
+                self.push(EventKind::WorkflowExecutionSignaled(signaled));
+            }
+            MessageBody::Cancel { reason, identity } => {
+                if !self.run.cancel_requested {
+                    let requested = WorkflowExecutionCancelRequested { message_id: id, reason, identity };
+                    self.push(EventKind::WorkflowExecutionCancelRequested(requested));
+                }
+            }
+            MessageBody::Terminate { reason, identity } => self.terminate(id, reason, identity),
+            MessageBody::ActivityOutcome(outcome) => self.activity_outcome(*outcome),
+            MessageBody::TimerDue { timer_id } => self.timer_due(timer_id),
+        }
+    }
+}

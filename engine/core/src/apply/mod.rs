@@ -1,0 +1,100 @@
+//! The decisions: what follows from an input, given what the run is.
+//!
+//! A [`Turn`] is one step of a run's life: inputs go in one after the other, each making events that are folded at
+//! once; then, if the workflow has something to react to, its task is started and completed (or failed); what comes out
+//! is one [`Transition`], written as one history row. The run is changed in place, so a transition that could not be
+//! written means that the run is thrown away and loaded again, and the inputs are given to it once more: each decision
+//! ignores what the history holds already.
+
+mod activity;
+mod close;
+mod command;
+mod message;
+mod task;
+mod timer;
+
+#[cfg(test)]
+mod tests;
+
+pub use command::RefusedCommand;
+
+use crate::{
+    event::{Event, EventKind},
+    run::Run,
+    time::Timestamp,
+    transition::{ActivityTask, Transition},
+};
+
+/// One step of a run's life.
+#[derive(Debug)]
+pub struct Turn<'run> {
+    run: &'run mut Run,
+    now: Timestamp,
+    out: Transition,
+}
+
+impl<'run> Turn<'run> {
+    /// Begins a step at `now`, by the estimate of the database clock.
+    pub fn begin(run: &'run mut Run, now: Timestamp) -> Self {
+        let out = Transition::new(run);
+        let now = now.max(run.last_event_time);
+        Self { run, now, out }
+    }
+
+    /// The run as it is after everything so far.
+    pub fn run(&self) -> &Run {
+        self.run
+    }
+
+    /// The time of this step: never before an event of the run.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The events so far.
+    pub fn events(&self) -> &[Event] {
+        &self.out.events
+    }
+
+    /// Ends the step.
+    pub fn finish(self) -> Transition {
+        self.out
+    }
+
+    /// Appends a fact and folds it. Decisions make only facts that fit, so a misfit is a mistake in this crate.
+    fn push(&mut self, event: EventKind) -> i64 {
+        let event = Event { event_id: self.run.next_event_id, event_time: self.now, event };
+        self.run.fold(&event).expect("decisions make only events that fit the run");
+        self.out.signals = self.run.signals;
+        self.out.events.push(event);
+        self.run.next_event_id - 1
+    }
+
+    /// Describes the current attempt of a pending activity for whoever runs it.
+    fn activity_task(&self, activity_id: u64, attempt_scheduled_at: Timestamp) -> Option<ActivityTask> {
+        let pending = self.run.activities.get(&activity_id)?;
+        let started = &self.run.started;
+        let options = &pending.scheduled.options;
+        let schedule_to_close = options.schedule_to_close_ms.map(|ms| pending.scheduled_at.plus_ms(ms));
+        Some(ActivityTask {
+            run: self.run.key,
+            namespace: started.namespace.clone(),
+            workflow_id: started.workflow_id.clone(),
+            workflow_type: started.workflow_type.clone(),
+            activity_id,
+            activity_type: pending.scheduled.activity_type.clone(),
+            task_queue: options.task_queue.clone().unwrap_or_else(|| started.task_queue.clone()),
+            input: pending.scheduled.input.clone(),
+            attempt: pending.attempt,
+            scheduled_at: pending.scheduled_at,
+            attempt_scheduled_at,
+            schedule_to_close_at: [schedule_to_close, self.run.deadline()].into_iter().flatten().min(),
+            schedule_to_start_ms: options.schedule_to_start_ms,
+            start_to_close_ms: options.start_to_close_ms,
+            heartbeat_ms: options.heartbeat_ms,
+            last_heartbeat: pending.last_heartbeat.clone(),
+            priority: options.priority,
+            correlation_id: started.correlation_id.clone(),
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! The workflow task: one run of the workflow's code over the events it has not seen.
+
+use super::{RefusedCommand, Turn};
+use crate::{
+    command::Command,
+    event::{
+        EventKind, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskFailedCause, WorkflowTaskScheduled,
+        WorkflowTaskStarted, WorkflowTaskTimedOut,
+    },
+    failure::Failure,
+    limits,
+    payload::Payload,
+    run::PendingTask,
+    time::Timestamp,
+    transition::{Problem, ProblemChange},
+};
+
+impl Turn<'_> {
+    /// Schedules and starts the workflow task if the workflow has something to react to. Says whether it did.
+    pub fn start_task(&mut self, identity: &str, build_id: Option<&str>) -> bool {
+        if self.out.closes.is_some() || !self.run.wants_task(self.now) {
+            return false;
+        }
+        let scheduled_event_id = match self.run.task {
+            Some(PendingTask { scheduled_event_id, started_event_id: None }) => scheduled_event_id,
+            Some(PendingTask { started_event_id: Some(_), .. }) => return false,
+            None => self.schedule_task(),
+        };
+        self.push(EventKind::WorkflowTaskStarted(WorkflowTaskStarted {
+            scheduled_event_id,
+            identity: identity.to_owned(),
+            build_id: build_id.map(str::to_owned),
+        }));
+        true
+    }
+
+    /// Schedules the workflow task, for whoever runs it later.
+    pub fn schedule_task(&mut self) -> i64 {
+        let attempt = self.run.task_failures + 1;
+        self.push(EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled { attempt }))
+    }
+
+    /// Completes the started task with the commands of the workflow's code, each of which makes one event.
+    ///
+    /// # Errors
+    /// [`RefusedCommand`] when a command is impossible or passes a limit; nothing is appended, and the task is to be
+    /// failed with what the error says.
+    pub fn complete_task(
+        &mut self,
+        commands: Vec<Command>,
+        published: Vec<(String, Payload)>,
+    ) -> Result<(), RefusedCommand> {
+        self.check_commands(&commands)?;
+        let Some(PendingTask { scheduled_event_id, started_event_id: Some(started_event_id) }) = self.run.task else {
+            return Err(RefusedCommand::new("the workflow task was not started".to_owned()));
+        };
+        if self.run.task_failures > 0 {
+            self.out.problem = ProblemChange::Clear;
+        }
+        self.push(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted { scheduled_event_id, started_event_id }));
+        self.out.published.extend(published);
+        for command in commands {
+            self.command(command);
+        }
+        Ok(())
+    }
+
+    /// Fails the started task. Only the first failure in a row is written as events; `attempt` counts them all, and
+    /// the run's problem shows the latest. Gives the time of the next try.
+    pub fn fail_task(&mut self, cause: WorkflowTaskFailedCause, failure: Failure, attempt: u32) -> Timestamp {
+        let next_attempt_at = self.now.plus(backoff(attempt));
+        self.out.problem =
+            ProblemChange::Set(Box::new(Problem { cause, failure: failure.clone(), attempt, next_attempt_at }));
+        let Some(PendingTask { scheduled_event_id, started_event_id: Some(started_event_id) }) = self.run.task else {
+            return next_attempt_at;
+        };
+        self.push(EventKind::WorkflowTaskFailed(WorkflowTaskFailed {
+            scheduled_event_id,
+            started_event_id,
+            cause,
+            failure,
+        }));
+        next_attempt_at
+    }
+
+    /// Ends the started task because the code did not come back in time. Gives the time of the next try.
+    pub fn time_out_task(&mut self, failure: Failure, attempt: u32) -> Timestamp {
+        let next_attempt_at = self.now.plus(backoff(attempt));
+        let cause = WorkflowTaskFailedCause::NoProgress;
+        self.out.problem =
+            ProblemChange::Set(Box::new(Problem { cause, failure: failure.clone(), attempt, next_attempt_at }));
+        if let Some(PendingTask { scheduled_event_id, started_event_id: Some(started_event_id) }) = self.run.task {
+            self.push(EventKind::WorkflowTaskTimedOut(WorkflowTaskTimedOut {
+                scheduled_event_id,
+                started_event_id,
+                failure,
+            }));
+        }
+        next_attempt_at
+    }
+
+    /// Shows the latest of a row of failures without an event: the history holds the first one.
+    pub fn show_problem(&mut self, cause: WorkflowTaskFailedCause, failure: Failure, attempt: u32) -> Timestamp {
+        let next_attempt_at = self.now.plus(backoff(attempt));
+        self.out.problem = ProblemChange::Set(Box::new(Problem { cause, failure, attempt, next_attempt_at }));
+        next_attempt_at
+    }
+}
+
+/// The wait after the `attempt`-th failure in a row.
+fn backoff(attempt: u32) -> std::time::Duration {
+    limits::WORKFLOW_TASK_BACKOFF
+        .saturating_mul(1 << attempt.saturating_sub(1).min(16))
+        .min(limits::WORKFLOW_TASK_BACKOFF_MAX)
+}

@@ -1,0 +1,390 @@
+//! A run as its owner knows it: the fold of its history, plus the attempts that write no events.
+//!
+//! Only [`Run::fold`] changes what comes from events, so the state after an append is the state after a reload. What
+//! failed attempts leave behind (attempt number, last failure, whether a row in `activities` exists) is no event; it is
+//! kept in [`PendingActivity`] and brought back by [`Run::restore_activity`].
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{ActivityTaskScheduled, Event, EventKind, WorkflowExecutionStarted},
+    failure::Failure,
+    ids::{ActivityId, MessageId, RUN_TIMEOUT_TIMER, RunKey, Shard, TimerId},
+    payload::Payload,
+    time::Timestamp,
+    transition::ActivityRow,
+};
+
+/// Where a run is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunStatus {
+    /// Open.
+    Running,
+    /// Closed with a value.
+    Completed,
+    /// Closed with a failure.
+    Failed,
+    /// Closed by its run or execution timeout.
+    TimedOut,
+    /// Closed by itself after a request to cancel.
+    Canceled,
+    /// Closed from outside.
+    Terminated,
+}
+
+impl RunStatus {
+    /// The status as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Completed => "Completed",
+            Self::Failed => "Failed",
+            Self::TimedOut => "TimedOut",
+            Self::Canceled => "Canceled",
+            Self::Terminated => "Terminated",
+        }
+    }
+
+    /// Every status, in the order of [`RunStatus`].
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Completed, Self::Failed, Self::TimedOut, Self::Canceled, Self::Terminated];
+
+    /// Reads a status, in any case of letters.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// An activity that has no outcome yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PendingActivity {
+    /// What the workflow asked for.
+    pub scheduled: Arc<ActivityTaskScheduled>,
+    /// The event that holds it.
+    pub scheduled_event_id: i64,
+    /// When it was asked for.
+    pub scheduled_at: Timestamp,
+    /// The attempt that runs, or that comes next, from 1.
+    pub attempt: u32,
+    /// How the attempt before failed.
+    pub last_failure: Option<Failure>,
+    /// The details of the last heartbeat that was recorded.
+    pub last_heartbeat: Option<Payload>,
+    /// Whether the workflow asked it to stop.
+    pub cancel_requested: bool,
+    /// Whether a row in `activities` exists, so that the outcome must remove it.
+    pub has_row: bool,
+}
+
+/// A timer that has not fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingTimer {
+    /// The event that set it; 0 for the run's own timeout.
+    pub started_event_id: i64,
+    /// When it is due.
+    pub fire_at: Timestamp,
+}
+
+/// A workflow task that is scheduled and not completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingTask {
+    /// The event that scheduled it.
+    pub scheduled_event_id: i64,
+    /// The event that started it, between start and end.
+    pub started_event_id: Option<i64>,
+}
+
+/// An open or just closed run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// The address of its rows.
+    pub key: RunKey,
+    /// What it was started with.
+    pub started: Arc<WorkflowExecutionStarted>,
+    /// When.
+    pub started_at: Timestamp,
+    /// The id that the next event gets.
+    pub next_event_id: i64,
+    /// The time of the last event.
+    pub last_event_time: Timestamp,
+    /// Where it is in its life.
+    pub status: RunStatus,
+    /// The workflow task that waits or runs.
+    pub task: Option<PendingTask>,
+    /// Whether an event came after the last completed workflow task that the workflow has not seen.
+    pub unseen: bool,
+    /// How often the current workflow task failed in a row, as far as history knows (0 or 1).
+    pub task_failures: u32,
+    /// Activities without an outcome.
+    pub activities: BTreeMap<ActivityId, PendingActivity>,
+    /// Timers that have not fired.
+    pub timers: BTreeMap<TimerId, PendingTimer>,
+    /// Whether somebody asked the run to cancel itself.
+    pub cancel_requested: bool,
+    /// Signals received.
+    pub signals: u64,
+    /// Messages recorded; a resend of one is dropped.
+    pub recorded_messages: HashSet<MessageId>,
+}
+
+/// A history that breaks the rules of histories; the run is stopped, others go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("history of run {run} is corrupt at event {event_id}: {problem}")]
+pub struct CorruptHistory {
+    /// The run.
+    pub run: String,
+    /// The event where it shows.
+    pub event_id: i64,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Run {
+    /// Folds a history.
+    ///
+    /// # Errors
+    /// [`CorruptHistory`] when it does not begin with a start, or an event contradicts those before it.
+    pub fn from_history<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Self, CorruptHistory> {
+        let mut events = events.into_iter();
+        let first = events.next().ok_or_else(|| corrupt("?", 1, "it is empty"))?;
+        let mut run = Self::begin(first)?;
+        for event in events {
+            run.fold(event)?;
+        }
+        Ok(run)
+    }
+
+    /// Makes the run of a history's first event.
+    ///
+    /// # Errors
+    /// [`CorruptHistory`] when that event is not number 1 and a start.
+    pub fn begin(first: &Event) -> Result<Self, CorruptHistory> {
+        let EventKind::WorkflowExecutionStarted(started) = &first.event else {
+            return Err(corrupt("?", first.event_id, "the first event is no WorkflowExecutionStarted"));
+        };
+        if first.event_id != 1 {
+            return Err(corrupt(&started.run_id.to_string(), first.event_id, "the first event is not number 1"));
+        }
+        let timeout_ms =
+            [started.workflow_run_timeout_ms, started.workflow_execution_timeout_ms].into_iter().flatten().min();
+        let mut timers = BTreeMap::new();
+        if let Some(ms) = timeout_ms {
+            let timer = PendingTimer { started_event_id: 0, fire_at: first.event_time.plus_ms(ms) };
+            timers.insert(RUN_TIMEOUT_TIMER, timer);
+        }
+        Ok(Self {
+            key: RunKey { shard: Shard::of(&started.namespace, &started.workflow_id), run_id: started.run_id },
+            started: Arc::new((**started).clone()),
+            started_at: first.event_time,
+            next_event_id: 2,
+            last_event_time: first.event_time,
+            status: RunStatus::Running,
+            task: None,
+            unseen: true,
+            task_failures: 0,
+            activities: BTreeMap::new(),
+            timers,
+            cancel_requested: false,
+            signals: 0,
+            recorded_messages: HashSet::new(),
+        })
+    }
+
+    /// Takes one more event in.
+    ///
+    /// # Errors
+    /// [`CorruptHistory`] when the event contradicts those before it; the run is then not to be used any more.
+    pub fn fold(&mut self, event: &Event) -> Result<(), CorruptHistory> {
+        if event.event_id != self.next_event_id {
+            return Err(self.corrupt(event, &format!("expected event {}", self.next_event_id)));
+        }
+        if self.status != RunStatus::Running {
+            return Err(self.corrupt(event, "the run is closed"));
+        }
+        if event.event_time < self.last_event_time {
+            return Err(self.corrupt(event, "time went backwards"));
+        }
+        self.next_event_id += 1;
+        self.last_event_time = event.event_time;
+        match &event.event {
+            EventKind::WorkflowExecutionStarted(_) => Err(self.corrupt(event, "a second start")),
+            EventKind::WorkflowTaskScheduled(_)
+            | EventKind::WorkflowTaskStarted(_)
+            | EventKind::WorkflowTaskCompleted(_)
+            | EventKind::WorkflowTaskFailed(_)
+            | EventKind::WorkflowTaskTimedOut(_) => self.fold_task(event),
+            EventKind::ActivityTaskScheduled(_)
+            | EventKind::ActivityTaskStarted(_)
+            | EventKind::ActivityTaskCompleted(_)
+            | EventKind::ActivityTaskFailed(_)
+            | EventKind::ActivityTaskTimedOut(_)
+            | EventKind::ActivityTaskCancelRequested(_)
+            | EventKind::ActivityTaskCanceled(_) => self.fold_activity(event),
+            EventKind::TimerStarted(_) | EventKind::TimerFired(_) | EventKind::TimerCanceled(_) => {
+                self.fold_timer(event)
+            }
+            EventKind::WorkflowExecutionSignaled(signaled) => {
+                self.signals += 1;
+                self.unseen = true;
+                self.record(event, signaled.message_id)
+            }
+            EventKind::WorkflowExecutionCancelRequested(requested) => {
+                self.cancel_requested = true;
+                self.unseen = true;
+                self.record(event, requested.message_id)
+            }
+            EventKind::WorkflowExecutionTerminated(terminated) => {
+                self.close(RunStatus::Terminated);
+                self.record(event, terminated.message_id)
+            }
+            EventKind::WorkflowExecutionCompleted(_) => Ok(self.close(RunStatus::Completed)),
+            EventKind::WorkflowExecutionFailed(_) => Ok(self.close(RunStatus::Failed)),
+            EventKind::WorkflowExecutionTimedOut(_) => Ok(self.close(RunStatus::TimedOut)),
+            EventKind::WorkflowExecutionCanceled(_) => Ok(self.close(RunStatus::Canceled)),
+        }
+    }
+
+    /// Brings back what failed attempts of an activity left behind.
+    pub fn restore_activity(&mut self, row: &ActivityRow) {
+        if let Some(pending) = self.activities.get_mut(&row.activity_id) {
+            pending.attempt = row.attempt;
+            pending.last_failure.clone_from(&row.last_failure);
+            pending.last_heartbeat.clone_from(&row.last_heartbeat);
+            pending.has_row = true;
+        }
+    }
+
+    /// Says whether the workflow has something to react to and is allowed to by now.
+    pub fn wants_task(&self, now: Timestamp) -> bool {
+        self.status == RunStatus::Running && (self.unseen || self.task.is_some()) && now >= self.first_task_at()
+    }
+
+    /// The time before which the first workflow task does not begin; a signal or a request to cancel ends the delay.
+    pub fn first_task_at(&self) -> Timestamp {
+        match self.started.first_workflow_task_backoff_ms {
+            Some(ms) if self.signals == 0 && !self.cancel_requested => self.started_at.plus_ms(ms),
+            _ => self.started_at,
+        }
+    }
+
+    /// The time at which the run ends by its timeout.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.timers.get(&RUN_TIMEOUT_TIMER).map(|timer| timer.fire_at)
+    }
+
+    fn fold_task(&mut self, event: &Event) -> Result<(), CorruptHistory> {
+        let id = event.event_id;
+        match (&event.event, self.task) {
+            (EventKind::WorkflowTaskScheduled(_), None) => {
+                self.task = Some(PendingTask { scheduled_event_id: id, started_event_id: None });
+            }
+            (EventKind::WorkflowTaskStarted(_), Some(task)) if task.started_event_id.is_none() => {
+                self.task = Some(PendingTask { started_event_id: Some(id), ..task });
+            }
+            (EventKind::WorkflowTaskCompleted(_), Some(PendingTask { started_event_id: Some(_), .. })) => {
+                self.task = None;
+                self.unseen = false;
+                self.task_failures = 0;
+            }
+            (
+                EventKind::WorkflowTaskFailed(_) | EventKind::WorkflowTaskTimedOut(_),
+                Some(PendingTask { started_event_id: Some(_), .. }),
+            ) => {
+                self.task = None;
+                self.unseen = true;
+                self.task_failures += 1;
+            }
+            _ => return Err(self.corrupt(event, "it does not fit the state of the workflow task")),
+        }
+        Ok(())
+    }
+
+    fn fold_activity(&mut self, event: &Event) -> Result<(), CorruptHistory> {
+        let outcome_of = match &event.event {
+            EventKind::ActivityTaskScheduled(scheduled) => {
+                let pending = PendingActivity {
+                    scheduled: Arc::new((**scheduled).clone()),
+                    scheduled_event_id: event.event_id,
+                    scheduled_at: event.event_time,
+                    attempt: 1,
+                    last_failure: None,
+                    last_heartbeat: None,
+                    cancel_requested: false,
+                    has_row: false,
+                };
+                if self.activities.insert(scheduled.activity_id, pending).is_some() {
+                    return Err(self.corrupt(event, "the activity id is in use"));
+                }
+                return Ok(());
+            }
+            EventKind::ActivityTaskStarted(started) => {
+                let known = self.activities.contains_key(&started.activity_id);
+                return if known { Ok(()) } else { Err(self.corrupt(event, "the activity is not pending")) };
+            }
+            EventKind::ActivityTaskCancelRequested(requested) => {
+                return match self.activities.get_mut(&requested.activity_id) {
+                    Some(pending) => Ok(pending.cancel_requested = true),
+                    None => Err(self.corrupt(event, "the activity is not pending")),
+                };
+            }
+            EventKind::ActivityTaskCompleted(outcome) => outcome.activity_id,
+            EventKind::ActivityTaskFailed(outcome) => outcome.activity_id,
+            EventKind::ActivityTaskTimedOut(outcome) => outcome.activity_id,
+            EventKind::ActivityTaskCanceled(outcome) => outcome.activity_id,
+            _ => return Err(self.corrupt(event, "it is no event of an activity")),
+        };
+        self.unseen = true;
+        match self.activities.remove(&outcome_of) {
+            Some(_) => Ok(()),
+            None => Err(self.corrupt(event, "the activity is not pending")),
+        }
+    }
+
+    fn fold_timer(&mut self, event: &Event) -> Result<(), CorruptHistory> {
+        let ended = match &event.event {
+            EventKind::TimerStarted(started) => {
+                let timer = PendingTimer { started_event_id: event.event_id, fire_at: started.fire_at };
+                return match self.timers.insert(started.timer_id, timer) {
+                    None => Ok(()),
+                    Some(_) => Err(self.corrupt(event, "the timer id is in use")),
+                };
+            }
+            EventKind::TimerFired(fired) => {
+                self.unseen = true;
+                fired.timer_id
+            }
+            EventKind::TimerCanceled(canceled) => canceled.timer_id,
+            _ => return Err(self.corrupt(event, "it is no event of a timer")),
+        };
+        match self.timers.remove(&ended) {
+            Some(_) => Ok(()),
+            None => Err(self.corrupt(event, "the timer is not pending")),
+        }
+    }
+
+    fn record(&mut self, event: &Event, message_id: MessageId) -> Result<(), CorruptHistory> {
+        match self.recorded_messages.insert(message_id) {
+            true => Ok(()),
+            false => Err(self.corrupt(event, "the message is recorded already")),
+        }
+    }
+
+    fn close(&mut self, status: RunStatus) {
+        self.status = status;
+        self.task = None;
+        self.unseen = false;
+    }
+
+    fn corrupt(&self, event: &Event, problem: &str) -> CorruptHistory {
+        corrupt(&self.key.run_id.to_string(), event.event_id, &format!("{}: {problem}", event.event.name()))
+    }
+}
+
+fn corrupt(run: &str, event_id: i64, problem: &str) -> CorruptHistory {
+    CorruptHistory { run: run.to_owned(), event_id, problem: problem.to_owned() }
+}

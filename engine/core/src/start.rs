@@ -1,0 +1,209 @@
+//! What a caller says to start a run, checked before anything is written.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    activity::MIDDLE_PRIORITY,
+    event::{EventKind, WorkflowExecutionStarted},
+    ids::{self, InvalidName, Namespace, RunId, RunKey, Shard, TaskQueue, WorkflowId, WorkflowType},
+    limits,
+    message::Message,
+    payload::Payload,
+    time::Timestamp,
+    transition::Transition,
+};
+
+/// Whether a workflow id may be used again after its last run closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum IdReusePolicy {
+    /// Always.
+    #[default]
+    AllowDuplicate,
+    /// When the last run did not complete.
+    AllowDuplicateFailedOnly,
+    /// Never, as long as the closed run is kept.
+    RejectDuplicate,
+}
+
+/// What happens when a run with the workflow id is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum IdConflictPolicy {
+    /// The start is refused.
+    #[default]
+    Fail,
+    /// The open run is the answer.
+    UseExisting,
+    /// The open run is terminated and the new one takes its place, both or neither.
+    TerminateExisting,
+}
+
+/// A request to start a run. Times are in milliseconds.
+#[derive(Clone, Debug)]
+pub struct StartWorkflow {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The caller's name for the work.
+    pub workflow_id: WorkflowId,
+    /// The new run's id: a fresh version 7 uuid. Sending the same start again with the same id is safe.
+    pub run_id: RunId,
+    /// Which workflow.
+    pub workflow_type: WorkflowType,
+    /// On which queue.
+    pub task_queue: TaskQueue,
+    /// Its input.
+    pub input: Payload,
+    /// The caller's id for this request: the same one always leads to the same run.
+    pub request_id: Option<String>,
+    /// Whether a closed run's id may be used again.
+    pub reuse_policy: IdReusePolicy,
+    /// What happens when the id is in use.
+    pub conflict_policy: IdConflictPolicy,
+    /// The wait before the first workflow task.
+    pub start_delay_ms: Option<u64>,
+    /// The whole chain of runs.
+    pub execution_timeout_ms: Option<u64>,
+    /// This run.
+    pub run_timeout_ms: Option<u64>,
+    /// One workflow task.
+    pub task_timeout_ms: Option<u64>,
+    /// Notes: a JSON object.
+    pub memo: Option<Payload>,
+    /// What lists filter by: a JSON object of scalars.
+    pub search_attributes: Option<Payload>,
+    /// 1 (first) to 5 (last) within the queue.
+    pub priority: u8,
+    /// Who starts it.
+    pub identity: String,
+    /// Ties together what one outer request caused; the run id when empty.
+    pub correlation_id: String,
+    /// A signal that is delivered with the start, or to the open run that is there already.
+    pub signal: Option<Message>,
+}
+
+/// Why a start is refused before anything is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStart {
+    /// A name is empty, too long, or has control characters.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// An option has a value that cannot be.
+    #[error("{field} {problem}")]
+    Field {
+        /// The option, as the user knows it.
+        field: &'static str,
+        /// What is wrong, the limit, and the way out.
+        problem: String,
+    },
+}
+
+impl StartWorkflow {
+    /// Makes a start with every option at its default.
+    pub fn new(
+        run_id: RunId,
+        workflow_id: WorkflowId,
+        workflow_type: WorkflowType,
+        queue: TaskQueue,
+        input: Payload,
+    ) -> Self {
+        Self {
+            namespace: Namespace::default_namespace(),
+            workflow_id,
+            run_id,
+            workflow_type,
+            task_queue: queue,
+            input,
+            request_id: None,
+            reuse_policy: IdReusePolicy::default(),
+            conflict_policy: IdConflictPolicy::default(),
+            start_delay_ms: None,
+            execution_timeout_ms: None,
+            run_timeout_ms: None,
+            task_timeout_ms: None,
+            memo: None,
+            search_attributes: None,
+            priority: MIDDLE_PRIORITY,
+            identity: String::new(),
+            correlation_id: String::new(),
+            signal: None,
+        }
+    }
+
+    /// The address of the new run's rows.
+    pub fn key(&self) -> RunKey {
+        RunKey { shard: Shard::of(&self.namespace, &self.workflow_id), run_id: self.run_id }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`InvalidStart`] names the field, the limit and the way out.
+    pub fn validate(&self) -> Result<(), InvalidStart> {
+        ids::validate("namespace", self.namespace.as_str())?;
+        ids::validate("workflow id", self.workflow_id.as_str())?;
+        ids::validate("workflow type", self.workflow_type.as_str())?;
+        ids::validate("task queue", self.task_queue.as_str())?;
+        if let Some(request_id) = &self.request_id {
+            ids::validate("request id", request_id)?;
+        }
+        if !(1..=5).contains(&self.priority) {
+            return Err(field("priority", format!("is {}: choose 1 (first) to 5 (last)", self.priority)));
+        }
+        for (name, value) in [
+            ("execution timeout", self.execution_timeout_ms),
+            ("run timeout", self.run_timeout_ms),
+            ("task timeout", self.task_timeout_ms),
+        ] {
+            if value == Some(0) {
+                return Err(field(name, "is zero: leave it out for no limit, or give at least 1 ms".to_owned()));
+            }
+        }
+        let attributes = [&self.memo, &self.search_attributes];
+        let bytes: usize = attributes.into_iter().flatten().map(|value| value.as_json().len()).sum();
+        if bytes > limits::ATTRIBUTES_BYTES_MAX {
+            let limit = limits::ATTRIBUTES_BYTES_MAX;
+            return Err(field(
+                "memo and search attributes",
+                format!("have {bytes} bytes together, the limit is {limit}: move data into the input"),
+            ));
+        }
+        for (name, value) in [("memo", &self.memo), ("search attributes", &self.search_attributes)] {
+            if value.as_ref().is_some_and(|value| !value.as_json().trim_start().starts_with('{')) {
+                return Err(field(name, "must be a JSON object, such as {\"customer\":\"x\"}".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the first events of the run: it started, the signal that came with it, and (without a start delay) its
+    /// first workflow task.
+    pub fn transition(&self, now: Timestamp) -> Transition {
+        let started = WorkflowExecutionStarted {
+            namespace: self.namespace.clone(),
+            workflow_id: self.workflow_id.clone(),
+            run_id: self.run_id,
+            workflow_type: self.workflow_type.clone(),
+            task_queue: self.task_queue.clone(),
+            input: self.input.clone(),
+            workflow_execution_timeout_ms: self.execution_timeout_ms,
+            workflow_run_timeout_ms: self.run_timeout_ms,
+            workflow_task_timeout_ms: self.task_timeout_ms,
+            first_workflow_task_backoff_ms: self.start_delay_ms.filter(|ms| *ms > 0),
+            memo: self.memo.clone(),
+            search_attributes: self.search_attributes.clone(),
+            identity: self.identity.clone(),
+            correlation_id: if self.correlation_id.is_empty() {
+                self.run_id.to_string()
+            } else {
+                self.correlation_id.clone()
+            },
+            request_id: self.request_id.clone(),
+            priority: self.priority,
+            semantics_version: limits::SEMANTICS_VERSION,
+        };
+        Transition::start(EventKind::WorkflowExecutionStarted(Box::new(started)), self.signal.as_ref(), now)
+    }
+}
+
+fn field(field: &'static str, problem: String) -> InvalidStart {
+    InvalidStart::Field { field, problem }
+}

@@ -1,0 +1,188 @@
+//! What the engine asks of a store. The one asynchronous file of this crate.
+//!
+//! A store keeps every rule of `docs/ownership-protocol.md`: each change to a run is fenced by its owner, its owner
+//! epoch and its next event id; who is answered is answered after the commit. Hot calls ([`Store::write`],
+//! [`Store::start`], [`Store::send`]) hand over one item and a reply, so that a store can gather what many runs want
+//! into one statement.
+
+mod claim;
+mod hint;
+mod query;
+mod write;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use claim::*;
+pub use hint::*;
+pub use query::*;
+pub use write::*;
+
+use crate::{
+    ids::{Namespace, RunId, RunKey, TaskQueue, WorkerId, WorkflowId},
+    message::Message,
+    payload::Payload,
+    time::Timestamp,
+};
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, or gave up; trying again makes sense.
+    #[error("the database is not available: {problem}")]
+    Unavailable {
+        /// What it said.
+        problem: String,
+    },
+    /// The request can never work.
+    #[error("{problem}")]
+    Rejected {
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// What is stored breaks a rule.
+    #[error("stored data is corrupt: {problem}")]
+    Corrupt {
+        /// Which data, which rule.
+        problem: String,
+    },
+    /// This process is no member of the fleet any more: its lease lapsed or it was declared dead.
+    #[error("worker {worker} has lost its lease and must register again")]
+    LeaseLost {
+        /// The registration that is over.
+        worker: WorkerId,
+    },
+}
+
+/// The result of a call to a store.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Keeps runs, and everything that points at them.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes the transition of an owned run, fenced. The reply comes after the commit.
+    fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>);
+
+    /// Starts a run: all of its first rows or nothing. The reply comes after the commit.
+    fn start(&self, start: StartWrite, reply: Reply<StoreResult<StartOutcome>>);
+
+    /// Puts a message into a run's inbox. The reply comes after the commit; the messages of one process to one run
+    /// arrive in the order of the calls.
+    fn send(&self, send: SendMessage, reply: Reply<StoreResult<SendOutcome>>);
+
+    /// Finds out, by a fencing write, what became of a write whose answer was lost: raises the owner epoch of a run
+    /// that is still owned by `worker` under `epoch`, so that nothing under the old one can be written later. `None`:
+    /// the run is not this worker's any more, or is closed.
+    async fn fence(&self, worker: WorkerId, run: RunKey, epoch: i32) -> StoreResult<Option<i32>>;
+
+    /// Ends a run that nobody owns, or leaves the order in the inbox of its owner.
+    async fn terminate(&self, run: RunKey, message: Message) -> StoreResult<SendOutcome>;
+
+    /// Joins the fleet: a row in `workers` and a lease.
+    async fn register(&self, worker: &WorkerRegistration) -> StoreResult<Timestamp>;
+
+    /// Renews the lease and looks around: lapsed or vanished peers, due timers, work that waits.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when the lease is over; the process must drop what it owns.
+    async fn beat(&self, worker: WorkerId, interest: &BeatInterest) -> StoreResult<Beat>;
+
+    /// Leaves the fleet; what the worker still owns is there for others to take over at once.
+    async fn deregister(&self, worker: WorkerId) -> StoreResult<()>;
+
+    /// Declares a worker dead whose lease has lapsed (or whose presence is gone), and takes over one batch of what it
+    /// owned and had claimed. Gives the rows moved; 0 means nothing is left.
+    async fn take_over(&self, dead: WorkerId, limit: i64) -> StoreResult<u64>;
+
+    /// Takes unowned runs that have something to do.
+    async fn claim_runs(&self, worker: WorkerId, claim: &RunClaim) -> StoreResult<ClaimedRuns>;
+
+    /// Reads history, inbox, activity rows of runs in one snapshot, after their claim has committed. Runs that are
+    /// gone are missing in the answer.
+    async fn load(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>>;
+
+    /// Reads the inbox of owned runs; all of the worker's runs that have messages when `runs` is empty.
+    async fn inbox(&self, worker: WorkerId, runs: &[RunKey], limit: i64) -> StoreResult<Vec<(RunKey, Message)>>;
+
+    /// Gives runs back; each is refused when its inbox is not empty or the fence has moved.
+    async fn release(&self, worker: WorkerId, runs: Vec<ReleaseRun>) -> StoreResult<Vec<(RunKey, ReleaseOutcome)>>;
+
+    /// Lists the runs that name this worker as their owner, to compare with its memory.
+    async fn owned_runs(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>>;
+
+    /// Moves due timers into the inboxes of their runs. Gives how many.
+    async fn move_due_timers(&self, limit: i64) -> StoreResult<u64>;
+
+    /// Takes activity attempts that wait for a worker.
+    async fn claim_activities(&self, worker: WorkerId, claim: &ActivityClaim) -> StoreResult<Vec<ClaimedActivity>>;
+
+    /// Reports what became of a claimed attempt: a message to its run, and its row gone, under the claim's token.
+    async fn complete_activity(&self, report: ActivityReport) -> StoreResult<ReportOutcome>;
+
+    /// Records heartbeats of claimed attempts and says what they should know. An attempt that is missing in the answer
+    /// is not the caller's any more.
+    async fn heartbeat(&self, worker: WorkerId, beats: Vec<ActivityHeartbeat>) -> StoreResult<Vec<HeartbeatAnswer>>;
+
+    /// Gives claimed attempts back unspent, visible at once.
+    async fn return_activities(&self, worker: WorkerId, claims: Vec<ActivityClaimRef>) -> StoreResult<()>;
+
+    /// Turns attempts whose time has passed and whom nobody watches into messages to their runs. Gives how many.
+    async fn expire_activities(&self, limit: i64) -> StoreResult<u64>;
+
+    /// Finds and repairs what the protocol makes impossible. Gives what was found.
+    async fn sweep(&self) -> StoreResult<Vec<SweepFinding>>;
+
+    /// Subscribes to hints. They may be late, doubled or missing; the tables are the truth.
+    fn hints(&self) -> HintReceiver;
+
+    /// Finds the newest run of a workflow id, or a given one.
+    async fn find_run(
+        &self,
+        namespace: &Namespace,
+        workflow_id: &WorkflowId,
+        run_id: Option<RunId>,
+    ) -> StoreResult<Option<RunInfo>>;
+
+    /// Describes one run: what is pending and why it does not move.
+    async fn describe(&self, run: RunKey) -> StoreResult<Option<RunDescription>>;
+
+    /// Reads a run's history from an event id on, whole transitions, at most `limit` of them.
+    async fn history(&self, run: RunKey, from_event_id: i64, limit: i64) -> StoreResult<Vec<StoredTransition>>;
+
+    /// Gives the ends of those of the runs that are closed.
+    async fn results(&self, runs: &[RunKey]) -> StoreResult<Vec<(RunKey, RunResult)>>;
+
+    /// Lists runs, newest start first.
+    async fn list(&self, filter: &RunFilter, limit: i64) -> StoreResult<Vec<RunInfo>>;
+
+    /// Counts runs.
+    async fn count(&self, filter: &RunFilter) -> StoreResult<u64>;
+
+    /// Reads a value that a workflow published.
+    async fn published(&self, run: RunKey, name: &str) -> StoreResult<Option<Payload>>;
+
+    /// Names the values that a workflow published.
+    async fn published_names(&self, run: RunKey) -> StoreResult<Vec<String>>;
+
+    /// Lists the fleet.
+    async fn workers(&self) -> StoreResult<Vec<WorkerInfo>>;
+
+    /// Counts what waits on queues, for `describe` and metrics.
+    async fn queue_depths(&self) -> StoreResult<Vec<QueueDepth>>;
+
+    /// Stores bytes under their SHA-256 (lower-case hex); storing them again changes nothing.
+    async fn put_blob(&self, sha256: &str, bytes: &[u8]) -> StoreResult<()>;
+
+    /// Reads stored bytes.
+    async fn get_blob(&self, sha256: &str) -> StoreResult<Option<Vec<u8>>>;
+
+    /// The database's clock, and the time it took to ask.
+    async fn clock(&self) -> StoreResult<(Timestamp, Duration)>;
+
+    /// Names one queue's waiting work types that no live worker serves; used to say why a run waits.
+    async fn served(&self, namespace: &Namespace, queue: &TaskQueue) -> StoreResult<Vec<WorkerInfo>>;
+
+    /// Finishes what was handed over and stops.
+    async fn close(&self);
+}

@@ -1,0 +1,228 @@
+//! Membership of the fleet, claims of runs and activities, and giving back.
+
+use std::time::Duration;
+
+use crate::{
+    activity::ActivityOutcome,
+    event::Event,
+    ids::{ActivityId, Namespace, RunKey, TaskQueue, WorkerId, WorkflowType},
+    message::Message,
+    payload::Payload,
+    time::Timestamp,
+    transition::{ActivityRow, ActivityTask},
+};
+
+/// What a process says of itself when it joins the fleet.
+#[derive(Debug, Clone)]
+pub struct WorkerRegistration {
+    /// A fresh version 7 uuid.
+    pub worker: WorkerId,
+    /// For people: host and process.
+    pub identity: String,
+    /// The build of the code, when it has one.
+    pub build_id: Option<String>,
+    /// The namespace it serves.
+    pub namespace: Namespace,
+    /// The queues it serves.
+    pub queues: Vec<TaskQueue>,
+    /// The workflow types it has; empty when it serves activities only.
+    pub workflow_types: Vec<WorkflowType>,
+    /// The activity types it has; empty when it serves workflows only.
+    pub activity_types: Vec<String>,
+    /// How long its lease lasts without renewal.
+    pub lease: Duration,
+    /// Activities it runs at once.
+    pub slots: usize,
+}
+
+/// What a process wants to hear of when it renews its lease.
+#[derive(Debug, Clone)]
+pub struct BeatInterest {
+    /// The new length of the lease.
+    pub lease: Duration,
+    /// The namespace it serves.
+    pub namespace: Namespace,
+    /// The queues it serves.
+    pub queues: Vec<TaskQueue>,
+    /// Attempts it runs at the moment, shown in `workers`.
+    pub busy: usize,
+    /// Runs it owns at the moment, shown in `workers`.
+    pub owned: usize,
+}
+
+/// What a process hears when it renews its lease.
+#[derive(Debug, Clone, Default)]
+pub struct Beat {
+    /// The database's clock.
+    pub now: Timestamp,
+    /// Peers whose lease has lapsed, or whose presence is gone.
+    pub lapsed: Vec<WorkerId>,
+    /// Whether runs wait on the queues.
+    pub runs_ready: bool,
+    /// Whether activities wait on the queues.
+    pub activities_ready: bool,
+    /// Whether messages wait for runs of this worker.
+    pub inbox_waiting: bool,
+    /// Whether activity rows have passed their deadline.
+    pub activities_overdue: bool,
+    /// When the next timer that nobody watches, or the next delayed row on the queues, is due; may lie in the past.
+    pub next_due_at: Option<Timestamp>,
+    /// Runs that name this worker as owner.
+    pub owned: u64,
+}
+
+/// Which runs a process wants.
+#[derive(Debug, Clone)]
+pub struct RunClaim {
+    /// In this namespace.
+    pub namespace: Namespace,
+    /// On these queues.
+    pub queues: Vec<TaskQueue>,
+    /// Of these types.
+    pub workflow_types: Vec<WorkflowType>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Runs that were taken, now owned by the claimer.
+#[derive(Debug, Clone, Default)]
+pub struct ClaimedRuns {
+    /// The runs.
+    pub runs: Vec<ClaimedRun>,
+    /// Runs that were marked as ready although somebody owns them: hints for their owners.
+    pub stale: Vec<(RunKey, WorkerId)>,
+}
+
+/// A run that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimedRun {
+    /// The run.
+    pub key: RunKey,
+    /// The owner epoch of this ownership.
+    pub owner_epoch: i32,
+    /// The id of its next event.
+    pub next_event_id: i64,
+}
+
+/// A run's rows, read in one snapshot.
+#[derive(Debug, Clone)]
+pub struct LoadedRun {
+    /// The run.
+    pub key: RunKey,
+    /// The owner at the time of the snapshot.
+    pub owner: Option<WorkerId>,
+    /// The owner epoch at the time of the snapshot.
+    pub owner_epoch: i32,
+    /// The whole history.
+    pub events: Vec<Event>,
+    /// Messages in the inbox, in the order of their ids.
+    pub inbox: Vec<Message>,
+    /// Its rows in `activities`, with the worker that has claimed each.
+    pub activities: Vec<(ActivityRow, Option<WorkerId>)>,
+}
+
+/// A run to give back, with its fence.
+#[derive(Debug)]
+pub struct ReleaseRun {
+    /// The run.
+    pub key: RunKey,
+    /// The owner epoch of the ownership.
+    pub owner_epoch: i32,
+    /// The id of its next event.
+    pub next_event_id: i64,
+    /// When somebody should take it; `None`: when a message, a timer or an activity wakes it.
+    pub ready_at: Option<Timestamp>,
+}
+
+/// What became of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseOutcome {
+    /// Nobody owns the run now.
+    Released,
+    /// Messages wait in its inbox; it stays owned.
+    InboxNotEmpty,
+    /// It was not the caller's any more, or has moved on.
+    Fenced,
+}
+
+/// Which activities a process wants.
+#[derive(Debug, Clone)]
+pub struct ActivityClaim {
+    /// In this namespace.
+    pub namespace: Namespace,
+    /// On these queues.
+    pub queues: Vec<TaskQueue>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A claimed row of `activities`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ActivityClaimRef {
+    /// The run.
+    pub run: RunKey,
+    /// The activity.
+    pub activity_id: ActivityId,
+    /// The attempt.
+    pub attempt: u32,
+    /// Changes with every claim; a report under an older one is refused.
+    pub token: i64,
+}
+
+/// An attempt that was taken.
+#[derive(Debug, Clone)]
+pub struct ClaimedActivity {
+    /// The claim.
+    pub claim: ActivityClaimRef,
+    /// What to run.
+    pub task: ActivityTask,
+    /// Whether the run has asked for it to stop in the meantime.
+    pub cancel_requested: bool,
+}
+
+/// What became of a claimed attempt.
+#[derive(Debug, Clone)]
+pub struct ActivityReport {
+    /// The claimer.
+    pub worker: WorkerId,
+    /// The claim.
+    pub claim: ActivityClaimRef,
+    /// How it ended.
+    pub outcome: ActivityOutcome,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportOutcome {
+    /// The run's inbox holds it (or did).
+    Accepted,
+    /// The claim is over: somebody else has the attempt, or the activity has its outcome. Nothing was written.
+    Stale,
+}
+
+/// A sign of life of a claimed attempt.
+#[derive(Debug, Clone)]
+pub struct ActivityHeartbeat {
+    /// The claim.
+    pub claim: ActivityClaimRef,
+    /// What the next attempt should know.
+    pub details: Option<Payload>,
+}
+
+/// What a claimed attempt should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    /// The claim.
+    pub claim: ActivityClaimRef,
+    /// Whether the run has asked for it to stop.
+    pub cancel_requested: bool,
+}
+
+/// Something that the protocol makes impossible, found and repaired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepFinding {
+    /// Which rule was broken, as a metric label.
+    pub kind: &'static str,
+    /// How many rows.
+    pub rows: u64,
+}

@@ -1,0 +1,116 @@
+//! What the runtime asks of those who run user code: workflow code on the runtime's own threads ([`Executor`]),
+//! activities on the process's tokio runtime ([`ActivityRunner`]).
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use dacapo_core::{
+    ActivityResult, ActivityType, Command, Event, Failure, Payload, RunKey, WorkflowType,
+    event::{WorkflowExecutionStarted, WorkflowTaskFailedCause},
+    transition::ActivityTask,
+};
+use tokio_util::sync::CancellationToken;
+
+/// One workflow task for the code to run.
+#[derive(Debug)]
+pub struct Activation<'a> {
+    /// The run.
+    pub run: RunKey,
+    /// What it was started with.
+    pub started: &'a Arc<WorkflowExecutionStarted>,
+    /// With `from_start`, the whole history up to and with this task's WorkflowTaskStarted (always the last event here).
+    /// Without, only what came after the commands of the last task that this executor completed for the run.
+    pub events: &'a [Event],
+    /// Whether `events` is the whole history; the executor then forgets what it knows of the run and replays.
+    pub from_start: bool,
+}
+
+/// What came of running the code.
+#[derive(Debug)]
+pub enum Activated {
+    /// The code ran until it had nothing to do but wait, or ended.
+    Completed {
+        /// What it asks for, each to make one event, in this order; a command that ends the run is the last.
+        commands: Vec<Command>,
+        /// Values for queries, in the order of publishing; replays do not repeat them.
+        published: Vec<(String, Payload)>,
+    },
+    /// The code could not be run; the run itself does not fail by it. The executor has forgotten the run.
+    Failed {
+        /// Why.
+        cause: WorkflowTaskFailedCause,
+        /// In words, with position and way out.
+        failure: Failure,
+    },
+    /// The executor has nothing in memory for the run and needs an activation `from_start`.
+    NeedsHistory,
+}
+
+/// Runs workflow code. Lives on one thread that has no tokio runtime entered; made there by an [`ExecutorFactory`].
+pub trait Executor {
+    /// Runs the code over events it has not seen.
+    fn activate(&mut self, activation: Activation<'_>) -> Activated;
+
+    /// Forgets the state of a run; its code hears nothing of it and cancels nothing.
+    fn evict(&mut self, run: RunKey);
+}
+
+/// Makes an executor on the thread that will use it, and says what it can run.
+pub trait ExecutorFactory: Send + Sync + 'static {
+    /// Makes an executor.
+    fn make(&self) -> Box<dyn Executor>;
+
+    /// The workflow types it can run.
+    fn workflow_types(&self) -> Vec<WorkflowType>;
+}
+
+/// What an activity attempt can say and hear while it runs.
+#[derive(Debug, Clone)]
+pub struct ActivityControl {
+    pub(crate) canceled: CancellationToken,
+    pub(crate) heartbeats: tokio::sync::watch::Sender<Heartbeat>,
+}
+
+/// The latest sign of life of an attempt.
+#[derive(Debug, Clone, Default)]
+pub struct Heartbeat {
+    /// Counts the signs of life.
+    pub count: u64,
+    /// What the next attempt should know.
+    pub details: Option<Payload>,
+}
+
+impl ActivityControl {
+    /// Makes a control that nobody listens to, for running an activity by itself in a test.
+    pub fn detached() -> Self {
+        Self { canceled: CancellationToken::new(), heartbeats: tokio::sync::watch::channel(Heartbeat::default()).0 }
+    }
+
+    /// Says that the attempt is alive, and what the next one should know. Cheap: the runtime sends on only as often as
+    /// the heartbeat timeout asks for.
+    pub fn heartbeat(&self, details: Option<Payload>) {
+        self.heartbeats.send_modify(|heartbeat| {
+            heartbeat.count += 1;
+            if details.is_some() {
+                heartbeat.details = details;
+            }
+        });
+    }
+
+    /// Completes when the attempt should stop: its run asked for it or closed, its time is up, or the process shuts
+    /// down.
+    pub fn canceled(&self) -> &CancellationToken {
+        &self.canceled
+    }
+}
+
+/// A running attempt.
+pub type ActivityFuture = Pin<Box<dyn Future<Output = ActivityResult> + Send>>;
+
+/// Runs activities. The runtime watches timeouts, catches panics, records heartbeats and reports the outcome.
+pub trait ActivityRunner: Send + Sync + 'static {
+    /// The activity types it can run.
+    fn activity_types(&self) -> Vec<ActivityType>;
+
+    /// Begins an attempt. A type that is not registered gives a failure that says so.
+    fn run(&self, task: Arc<ActivityTask>, control: ActivityControl) -> ActivityFuture;
+}
