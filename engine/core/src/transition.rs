@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Event, EventKind, WorkflowTaskFailedCause},
+    event::{Event, EventKind, WorkflowTaskFailedCause, WorkflowTaskScheduled},
     failure::{Failure, TimeoutType},
     ids::{
         ActivityId, ActivityType, MessageId, Namespace, RUN_TIMEOUT_TIMER, RunKey, TaskQueue, TimerId, WorkflowId,
@@ -216,6 +216,10 @@ impl Transition {
             run.fold(&event).expect("a signal may follow a start");
             transition.signals = run.signals;
             transition.events.push(event);
+        }
+        if run.first_task_at() <= now {
+            let scheduled = EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled { attempt: 1 });
+            transition.events.push(Event { event_id: transition.next_event_id(), event_time: now, event: scheduled });
         }
         transition
     }

@@ -56,6 +56,18 @@ impl Turn<'_> {
         self.attempt_failed(activity_id, None, identity, failure);
     }
 
+    /// Takes a sign of life of the attempt that the owner runs: a row keeps what the next attempt should know.
+    pub fn activity_heartbeat(&mut self, activity_id: ActivityId, attempt: u32, details: Option<Payload>) {
+        let Some(pending) = self.run.activities.get_mut(&activity_id).filter(|pending| pending.attempt == attempt) else {
+            return;
+        };
+        let told_something = details.is_some();
+        pending.last_heartbeat = details.or(pending.last_heartbeat.take());
+        if (told_something || !pending.has_row) && self.out.closes.is_none() {
+            self.offer_activity(activity_id, true);
+        }
+    }
+
     /// Puts the current attempt of an activity into a row, so that another process (or this one, later) can run it.
     pub fn offer_activity(&mut self, activity_id: ActivityId, claimed_by_owner: bool) {
         let Some(task) = self.activity_task(activity_id, self.now) else { return };
