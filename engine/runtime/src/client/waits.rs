@@ -1,0 +1,195 @@
+//! Waiting for runs to close: one task for all waits of a process, so that ten thousand cost what ten do.
+//!
+//! A wait is registered first and looked up once afterwards, so that a run that closes in between is seen by one of the
+//! two. From then on the hints of closing flushes wake it, in batches of one query each; closings in this process bring
+//! the result along. Hints may be lost: a slow poll goes round all waits and bounds what that costs.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dacapo_core::{
+    RunKey, Store,
+    store::{Hint, HintReceiver, RunResult, StoreError, StoreResult},
+};
+use futures_util::FutureExt;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// The time between two steps of the slow poll: what a lost hint costs a process with few waits.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The waits that one step of the slow poll looks up; 2,000 primary keys are some 10 ms of the database's time.
+const POLL_RUNS_MAX: usize = 2_000;
+
+/// The runs that one query looks up, so that results of some size do not pile up in one answer.
+const LOOKUP_RUNS_MAX: usize = 500;
+
+type Waiter = oneshot::Sender<StoreResult<RunResult>>;
+
+/// The waits of a process.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    registry: Arc<Registry>,
+    _feeder: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    runs: BTreeMap<RunKey, Vec<Waiter>>,
+    /// Registered, and not looked up since.
+    fresh: Vec<RunKey>,
+    /// Where the slow poll goes on.
+    polled_up_to: Option<RunKey>,
+}
+
+struct Registry {
+    store: Arc<dyn Store>,
+    waiting: Mutex<Waiting>,
+    registered: Notify,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("runs", &self.lock().runs.len()).finish_non_exhaustive()
+    }
+}
+
+impl Waits {
+    /// Starts the task that feeds the waits; it ends when the value is dropped.
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        let hints = store.hints();
+        let registry = Arc::new(Registry { store, waiting: Mutex::default(), registered: Notify::new() });
+        let feeder = tokio::spawn(feed(Arc::clone(&registry), hints));
+        Self { registry, _feeder: AbortOnDropHandle::new(feeder) }
+    }
+
+    /// Waits until a run that exists is closed, through any trouble of the database.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the run's end can never be read, or this process's engine is stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the wait up, and loses nothing.
+    pub(crate) async fn wait(&self, run: RunKey) -> StoreResult<RunResult> {
+        let (waiter, result) = oneshot::channel();
+        self.registry.register(run, waiter);
+        result.await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable { problem: "the engine of this process is stopped".to_owned() })
+        })
+    }
+
+    /// Tells the end of a run that this process closed.
+    pub(crate) fn closed(&self, run: RunKey, result: &RunResult) {
+        self.registry.resolve(run, &Ok(result.clone()));
+    }
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(&self, run: RunKey, waiter: Waiter) {
+        let mut waiting = self.lock();
+        waiting.runs.entry(run).or_default().push(waiter);
+        waiting.fresh.push(run);
+        drop(waiting);
+        self.registered.notify_one();
+    }
+
+    fn resolve(&self, run: RunKey, result: &StoreResult<RunResult>) {
+        let waiters = self.lock().runs.remove(&run).unwrap_or_default();
+        for waiter in waiters {
+            // Whoever gave up waiting needs no answer.
+            let _ = waiter.send(result.clone());
+        }
+    }
+
+    /// Gives the next runs of the slow poll, round and round, and forgets those that nobody waits for any more.
+    fn next_to_poll(&self) -> Vec<RunKey> {
+        let mut waiting = self.lock();
+        let from = waiting.polled_up_to.map_or(Bound::Unbounded, Bound::Excluded);
+        let runs: Vec<RunKey> =
+            waiting.runs.range((from, Bound::Unbounded)).take(POLL_RUNS_MAX).map(|(run, _)| *run).collect();
+        waiting.polled_up_to = runs.last().copied().filter(|_| runs.len() == POLL_RUNS_MAX);
+        runs.into_iter()
+            .filter(|run| {
+                let Some(waiters) = waiting.runs.get_mut(run) else { return false };
+                waiters.retain(|waiter| !waiter.is_closed());
+                let wanted = !waiters.is_empty();
+                if !wanted {
+                    waiting.runs.remove(run);
+                }
+                wanted
+            })
+            .collect()
+    }
+
+    /// Takes what a hint and those behind it are about, if somebody waits for it.
+    fn hinted(&self, first: Hint, hints: &mut HintReceiver) -> Vec<RunKey> {
+        let mut next = Some(first);
+        let mut runs = Vec::new();
+        let waiting = self.lock();
+        while let Some(hint) = next {
+            match hint {
+                Hint::Closed(closed) => runs.extend(closed.into_iter().filter(|run| waiting.runs.contains_key(run))),
+                Hint::Everything => runs.extend(waiting.runs.keys().copied()),
+                Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Inbox(_) | Hint::WorkerGone => {}
+            }
+            next = hints.next().now_or_never();
+        }
+        runs.sort_unstable();
+        runs.dedup();
+        runs
+    }
+
+    /// Looks runs up, and answers the waits for those that are closed. Says whether the database answered.
+    async fn look_up(&self, runs: &[RunKey]) -> bool {
+        for batch in runs.chunks(LOOKUP_RUNS_MAX) {
+            match self.store.results(batch).await {
+                Ok(closed) => closed.into_iter().for_each(|(run, result)| self.resolve(run, &Ok(result))),
+                Err(StoreError::Unavailable { .. }) => return false,
+                // One run that cannot be read must not keep the others of its batch waiting.
+                Err(_) => {
+                    for run in batch {
+                        match self.store.results(&[*run]).await {
+                            Ok(closed) => closed.into_iter().for_each(|(run, result)| self.resolve(run, &Ok(result))),
+                            Err(StoreError::Unavailable { .. }) => return false,
+                            Err(error) => self.resolve(*run, &Err(error)),
+                        }
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+async fn feed(registry: Arc<Registry>, mut hints: HintReceiver) {
+    let mut poll = interval(POLL_INTERVAL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_reachable = true;
+    loop {
+        // Every branch is cancel safe: a hint stays with its receiver, a permit with the `Notify`, a tick is repeated.
+        let runs = tokio::select! {
+            () = registry.registered.notified() => std::mem::take(&mut registry.lock().fresh),
+            hint = hints.next() => registry.hinted(hint, &mut hints),
+            _ = poll.tick() => registry.next_to_poll(),
+        };
+        if runs.is_empty() {
+            continue;
+        }
+        let reachable = registry.look_up(&runs).await;
+        if was_reachable && !reachable {
+            tracing::warn!(waits = runs.len(), "the database does not answer; waits go on when it does");
+        }
+        was_reachable = reachable;
+    }
+}
