@@ -78,9 +78,6 @@ pub enum ActivityResult {
     TimedOut {
         /// Which one passed.
         timeout: TimeoutType,
-        /// The details of the last heartbeat that was recorded.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        last_heartbeat: Option<Payload>,
     },
     /// Because it was asked to stop.
     Canceled {
@@ -102,6 +99,9 @@ pub struct ActivityOutcome {
     pub started_at: Option<Timestamp>,
     /// Who ran it.
     pub identity: String,
+    /// What its last heartbeat said; the next attempt begins with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_heartbeat: Option<Payload>,
     /// How it ended.
     pub result: ActivityResult,
 }

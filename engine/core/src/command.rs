@@ -1,4 +1,5 @@
-//! The commands of workflow code: wishes, in the imperative. Each makes exactly one event.
+//! The commands of workflow code: wishes, in the imperative. Each makes exactly one event; only a cancellation of what
+//! has ended in the meantime makes none, which a replay knows from the same history.
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! The JSON of these types is a stored format. Fields may be added with defaults; nothing is renamed or removed.
 
+mod size;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

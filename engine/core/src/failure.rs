@@ -100,6 +100,13 @@ impl Failure {
         }
     }
 
+    /// Makes the failure of attempt number `attempt` whose process disappeared: the next one, if the policy allows it,
+    /// need not wait, since it was not the activity that failed.
+    pub fn lost_attempt(attempt: u32) -> Self {
+        let message = format!("the worker that ran attempt {attempt} disappeared; what the attempt did is unknown");
+        Self { next_retry_delay_ms: Some(0), ..Self::worker_lost(message) }
+    }
+
     /// Makes the failure of an attempt whose process disappeared.
     pub fn worker_lost(message: impl Into<String>) -> Self {
         Self {

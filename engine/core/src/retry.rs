@@ -88,10 +88,11 @@ impl RetryPolicy {
         let maximum = self.maximum_interval_ms.unwrap_or_else(|| self.initial_interval_ms.saturating_mul(100));
         let mut interval = u128::from(self.initial_interval_ms);
         for _ in 1..attempt {
-            interval = interval * u128::from(self.backoff_percent) / 100;
-            if interval >= u128::from(maximum) {
+            let next = interval * u128::from(self.backoff_percent.max(100)) / 100;
+            if next == interval || interval >= u128::from(maximum) {
                 break;
             }
+            interval = next;
         }
         u64::try_from(interval).unwrap_or(u64::MAX).min(maximum)
     }
@@ -131,6 +132,13 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    #[test]
+    fn waits_stay_equal_without_a_backoff_however_many_attempts() {
+        let policy = RetryPolicy::default().backoff_coefficient(1.0);
+        assert_eq!(policy.interval_ms(u32::MAX), 1_000);
+        assert_eq!(policy.initial_interval(Duration::ZERO).interval_ms(u32::MAX), 0);
+    }
 
     #[test]
     fn waits_double_up_to_a_hundred_times_the_first() {

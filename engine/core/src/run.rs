@@ -11,6 +11,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod fold;
+
+#[cfg(test)]
+mod tests;
+
 use crate::{
     event::{ActivityTaskScheduled, Event, EventKind, WorkflowExecutionStarted},
     failure::Failure,
@@ -75,6 +80,8 @@ pub struct PendingActivity {
     pub last_failure: Option<Failure>,
     /// The details of the last heartbeat that was recorded.
     pub last_heartbeat: Option<Payload>,
+    /// The event that says that an attempt began; it stands right before the outcome.
+    pub started_event_id: Option<i64>,
     /// Whether the workflow asked it to stop.
     pub cancel_requested: bool,
     /// Whether a row in `activities` exists, so that the outcome must remove it.
@@ -116,8 +123,10 @@ pub struct Run {
     pub status: RunStatus,
     /// The workflow task that waits or runs.
     pub task: Option<PendingTask>,
-    /// Whether an event came after the last completed workflow task that the workflow has not seen.
+    /// Whether something happened that the workflow's code was not given yet.
     pub unseen: bool,
+    /// Whether the last event completed a workflow task or is a command of it, so that (further) commands may follow.
+    pub commanding: bool,
     /// How often the current workflow task failed in a row, as far as history knows (0 or 1).
     pub task_failures: u32,
     /// Activities without an outcome.
@@ -128,8 +137,21 @@ pub struct Run {
     pub cancel_requested: bool,
     /// Signals received.
     pub signals: u64,
+    /// The size of the history: see [`EventKind::stored_bytes`].
+    pub history_bytes: u64,
     /// Messages recorded; a resend of one is dropped.
     pub recorded_messages: HashSet<MessageId>,
+}
+
+/// What the scheduling and the start of a workflow task change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskState {
+    next_event_id: i64,
+    last_event_time: Timestamp,
+    task: Option<PendingTask>,
+    unseen: bool,
+    commanding: bool,
+    history_bytes: u64,
 }
 
 /// A history that breaks the rules of histories; the run is stopped, others go on.
@@ -170,11 +192,10 @@ impl Run {
         if first.event_id != 1 {
             return Err(corrupt(&started.run_id.to_string(), first.event_id, "the first event is not number 1"));
         }
-        let timeout_ms =
-            [started.workflow_run_timeout_ms, started.workflow_execution_timeout_ms].into_iter().flatten().min();
         let mut timers = BTreeMap::new();
-        if let Some(ms) = timeout_ms {
-            let timer = PendingTimer { started_event_id: 0, fire_at: first.event_time.plus_ms(ms) };
+        if let Some(ms) = started.timeout_ms() {
+            let begins_at = first.event_time.plus_ms(started.first_workflow_task_backoff_ms.unwrap_or(0));
+            let timer = PendingTimer { started_event_id: 0, fire_at: begins_at.plus_ms(ms) };
             timers.insert(RUN_TIMEOUT_TIMER, timer);
         }
         Ok(Self {
@@ -186,67 +207,37 @@ impl Run {
             status: RunStatus::Running,
             task: None,
             unseen: true,
+            commanding: false,
             task_failures: 0,
             activities: BTreeMap::new(),
             timers,
             cancel_requested: false,
             signals: 0,
+            history_bytes: first.event.stored_bytes(),
             recorded_messages: HashSet::new(),
         })
     }
 
-    /// Takes one more event in.
-    ///
-    /// # Errors
-    /// [`CorruptHistory`] when the event contradicts those before it; the run is then not to be used any more.
-    pub fn fold(&mut self, event: &Event) -> Result<(), CorruptHistory> {
-        if event.event_id != self.next_event_id {
-            return Err(self.corrupt(event, &format!("expected event {}", self.next_event_id)));
+    pub(crate) fn task_state(&self) -> TaskState {
+        TaskState {
+            next_event_id: self.next_event_id,
+            last_event_time: self.last_event_time,
+            task: self.task,
+            unseen: self.unseen,
+            commanding: self.commanding,
+            history_bytes: self.history_bytes,
         }
-        if self.status != RunStatus::Running {
-            return Err(self.corrupt(event, "the run is closed"));
-        }
-        if event.event_time < self.last_event_time {
-            return Err(self.corrupt(event, "time went backwards"));
-        }
-        self.next_event_id += 1;
-        self.last_event_time = event.event_time;
-        match &event.event {
-            EventKind::WorkflowExecutionStarted(_) => Err(self.corrupt(event, "a second start")),
-            EventKind::WorkflowTaskScheduled(_)
-            | EventKind::WorkflowTaskStarted(_)
-            | EventKind::WorkflowTaskCompleted(_)
-            | EventKind::WorkflowTaskFailed(_)
-            | EventKind::WorkflowTaskTimedOut(_) => self.fold_task(event),
-            EventKind::ActivityTaskScheduled(_)
-            | EventKind::ActivityTaskStarted(_)
-            | EventKind::ActivityTaskCompleted(_)
-            | EventKind::ActivityTaskFailed(_)
-            | EventKind::ActivityTaskTimedOut(_)
-            | EventKind::ActivityTaskCancelRequested(_)
-            | EventKind::ActivityTaskCanceled(_) => self.fold_activity(event),
-            EventKind::TimerStarted(_) | EventKind::TimerFired(_) | EventKind::TimerCanceled(_) => {
-                self.fold_timer(event)
-            }
-            EventKind::WorkflowExecutionSignaled(signaled) => {
-                self.signals += 1;
-                self.unseen = true;
-                self.record(event, signaled.message_id)
-            }
-            EventKind::WorkflowExecutionCancelRequested(requested) => {
-                self.cancel_requested = true;
-                self.unseen = true;
-                self.record(event, requested.message_id)
-            }
-            EventKind::WorkflowExecutionTerminated(terminated) => {
-                self.close(RunStatus::Terminated);
-                self.record(event, terminated.message_id)
-            }
-            EventKind::WorkflowExecutionCompleted(_) => Ok(self.close(RunStatus::Completed)),
-            EventKind::WorkflowExecutionFailed(_) => Ok(self.close(RunStatus::Failed)),
-            EventKind::WorkflowExecutionTimedOut(_) => Ok(self.close(RunStatus::TimedOut)),
-            EventKind::WorkflowExecutionCanceled(_) => Ok(self.close(RunStatus::Canceled)),
-        }
+    }
+
+    /// Goes back to before a workflow task that was scheduled and started since, and nothing else.
+    pub(crate) fn restore_task_state(&mut self, before: TaskState) {
+        let TaskState { next_event_id, last_event_time, task, unseen, commanding, history_bytes } = before;
+        self.next_event_id = next_event_id;
+        self.last_event_time = last_event_time;
+        self.task = task;
+        self.unseen = unseen;
+        self.commanding = commanding;
+        self.history_bytes = history_bytes;
     }
 
     /// Brings back what failed attempts of an activity left behind.
@@ -275,113 +266,6 @@ impl Run {
     /// The time at which the run ends by its timeout.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.timers.get(&RUN_TIMEOUT_TIMER).map(|timer| timer.fire_at)
-    }
-
-    fn fold_task(&mut self, event: &Event) -> Result<(), CorruptHistory> {
-        let id = event.event_id;
-        match (&event.event, self.task) {
-            (EventKind::WorkflowTaskScheduled(_), None) => {
-                self.task = Some(PendingTask { scheduled_event_id: id, started_event_id: None });
-            }
-            (EventKind::WorkflowTaskStarted(_), Some(task)) if task.started_event_id.is_none() => {
-                self.task = Some(PendingTask { started_event_id: Some(id), ..task });
-            }
-            (EventKind::WorkflowTaskCompleted(_), Some(PendingTask { started_event_id: Some(_), .. })) => {
-                self.task = None;
-                self.unseen = false;
-                self.task_failures = 0;
-            }
-            (
-                EventKind::WorkflowTaskFailed(_) | EventKind::WorkflowTaskTimedOut(_),
-                Some(PendingTask { started_event_id: Some(_), .. }),
-            ) => {
-                self.task = None;
-                self.unseen = true;
-                self.task_failures += 1;
-            }
-            _ => return Err(self.corrupt(event, "it does not fit the state of the workflow task")),
-        }
-        Ok(())
-    }
-
-    fn fold_activity(&mut self, event: &Event) -> Result<(), CorruptHistory> {
-        let outcome_of = match &event.event {
-            EventKind::ActivityTaskScheduled(scheduled) => {
-                let pending = PendingActivity {
-                    scheduled: Arc::new((**scheduled).clone()),
-                    scheduled_event_id: event.event_id,
-                    scheduled_at: event.event_time,
-                    attempt: 1,
-                    last_failure: None,
-                    last_heartbeat: None,
-                    cancel_requested: false,
-                    has_row: false,
-                };
-                if self.activities.insert(scheduled.activity_id, pending).is_some() {
-                    return Err(self.corrupt(event, "the activity id is in use"));
-                }
-                return Ok(());
-            }
-            EventKind::ActivityTaskStarted(started) => {
-                let known = self.activities.contains_key(&started.activity_id);
-                return if known { Ok(()) } else { Err(self.corrupt(event, "the activity is not pending")) };
-            }
-            EventKind::ActivityTaskCancelRequested(requested) => {
-                return match self.activities.get_mut(&requested.activity_id) {
-                    Some(pending) => Ok(pending.cancel_requested = true),
-                    None => Err(self.corrupt(event, "the activity is not pending")),
-                };
-            }
-            EventKind::ActivityTaskCompleted(outcome) => outcome.activity_id,
-            EventKind::ActivityTaskFailed(outcome) => outcome.activity_id,
-            EventKind::ActivityTaskTimedOut(outcome) => outcome.activity_id,
-            EventKind::ActivityTaskCanceled(outcome) => outcome.activity_id,
-            _ => return Err(self.corrupt(event, "it is no event of an activity")),
-        };
-        self.unseen = true;
-        match self.activities.remove(&outcome_of) {
-            Some(_) => Ok(()),
-            None => Err(self.corrupt(event, "the activity is not pending")),
-        }
-    }
-
-    fn fold_timer(&mut self, event: &Event) -> Result<(), CorruptHistory> {
-        let ended = match &event.event {
-            EventKind::TimerStarted(started) => {
-                let timer = PendingTimer { started_event_id: event.event_id, fire_at: started.fire_at };
-                return match self.timers.insert(started.timer_id, timer) {
-                    None => Ok(()),
-                    Some(_) => Err(self.corrupt(event, "the timer id is in use")),
-                };
-            }
-            EventKind::TimerFired(fired) => {
-                self.unseen = true;
-                fired.timer_id
-            }
-            EventKind::TimerCanceled(canceled) => canceled.timer_id,
-            _ => return Err(self.corrupt(event, "it is no event of a timer")),
-        };
-        match self.timers.remove(&ended) {
-            Some(_) => Ok(()),
-            None => Err(self.corrupt(event, "the timer is not pending")),
-        }
-    }
-
-    fn record(&mut self, event: &Event, message_id: MessageId) -> Result<(), CorruptHistory> {
-        match self.recorded_messages.insert(message_id) {
-            true => Ok(()),
-            false => Err(self.corrupt(event, "the message is recorded already")),
-        }
-    }
-
-    fn close(&mut self, status: RunStatus) {
-        self.status = status;
-        self.task = None;
-        self.unseen = false;
-    }
-
-    fn corrupt(&self, event: &Event, problem: &str) -> CorruptHistory {
-        corrupt(&self.key.run_id.to_string(), event.event_id, &format!("{}: {problem}", event.event.name()))
     }
 }
 

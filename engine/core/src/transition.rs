@@ -104,8 +104,18 @@ pub struct ActivityRow {
     pub last_failure: Option<Failure>,
     /// What the last recorded heartbeat said.
     pub last_heartbeat: Option<Payload>,
+    /// Whether whoever runs it is to be told to stop.
+    pub cancel_requested: bool,
     /// What whoever runs it must know.
     pub task: Box<ActivityTask>,
+}
+
+impl ActivityRow {
+    /// Notes that whoever runs the attempt is to be told to stop; nobody need wait for it any longer.
+    pub(crate) fn cancel_at(&mut self, now: Timestamp) {
+        self.cancel_requested = true;
+        self.visible_at = self.visible_at.min(now);
+    }
 }
 
 /// A row of `timers`.
@@ -161,7 +171,8 @@ pub struct Transition {
     pub activities: Vec<ActivityRow>,
     /// Rows to remove.
     pub dropped_activities: Vec<ActivityId>,
-    /// Rows whose worker is to be told to stop the attempt.
+    /// Rows whose worker is to be told to stop the attempt. One that nobody has claimed becomes visible at once: whoever
+    /// takes it finds the request and reports the cancellation.
     pub canceled_activities: Vec<ActivityId>,
     /// Rows to write.
     pub timers: Vec<TimerRow>,
@@ -229,6 +240,15 @@ impl Transition {
     pub fn followed_by(mut self, next: Self) -> Self {
         assert!(self.closes.is_none() && next.closes.is_none(), "a run is not closed in the middle of a transition");
         assert_eq!(self.next_event_id(), next.first_event_id, "transitions follow each other without a gap");
+        // One statement writes both: what the second takes away from the first must not be written at all.
+        let replaced =
+            |id| next.dropped_activities.contains(&id) || next.activities.iter().any(|row| row.activity_id == id);
+        self.activities.retain(|row| !replaced(row.activity_id));
+        self.attempts.retain(|task| !replaced(task.activity_id));
+        for row in self.activities.iter_mut().filter(|row| next.canceled_activities.contains(&row.activity_id)) {
+            row.cancel_at(next.events.first().map_or(row.visible_at, |event| event.event_time));
+        }
+        self.timers.retain(|row| !next.dropped_timers.contains(&row.timer_id));
         self.events.extend(next.events);
         self.signals = next.signals;
         self.consumed.extend(next.consumed);
@@ -248,6 +268,14 @@ impl Transition {
     /// The id after the last event.
     pub fn next_event_id(&self) -> i64 {
         self.first_event_id + self.events.len() as i64
+    }
+
+    /// The activities that the events ask to stop.
+    pub fn cancel_requests(&self) -> impl Iterator<Item = ActivityId> {
+        self.events.iter().filter_map(|event| match &event.event {
+            EventKind::ActivityTaskCancelRequested(requested) => Some(requested.activity_id),
+            _ => None,
+        })
     }
 
     /// Says whether there is nothing to write.

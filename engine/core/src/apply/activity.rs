@@ -5,70 +5,76 @@ use super::Turn;
 use crate::{
     activity::{ActivityOutcome, ActivityResult},
     event::{
-        ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed, ActivityTaskStarted, ActivityTaskTimedOut,
-        EventKind,
+        ActivityTaskCancelRequested, ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed,
+        ActivityTaskStarted, ActivityTaskTimedOut, EventKind,
     },
     failure::{Failure, FailureKind, RetryState},
     ids::ActivityId,
     payload::Payload,
     retry::RetryDecision,
+    run::PendingActivity,
     time::Timestamp,
     transition::{ActivityRow, ActivityTask},
 };
 
+/// The current attempt of an activity, at its end.
+struct EndedAttempt {
+    activity_id: ActivityId,
+    scheduled_event_id: i64,
+    /// When it began; absent when it never did.
+    started_at: Option<Timestamp>,
+    identity: String,
+}
+
 impl Turn<'_> {
     /// Takes what became of an attempt: an outcome, or another attempt.
     pub fn activity_outcome(&mut self, outcome: ActivityOutcome) {
-        let ActivityOutcome { activity_id, attempt, started_at, identity, result } = outcome;
-        let current = self.run.activities.get(&activity_id).is_some_and(|pending| pending.attempt == attempt);
-        if !current || self.out.closes.is_some() {
-            return;
-        }
-        let failure = match result {
+        let ActivityOutcome { activity_id, attempt, started_at, identity, last_heartbeat, result } = outcome;
+        let Some(pending) = self.current(activity_id, attempt) else { return };
+        pending.last_heartbeat = last_heartbeat.or(pending.last_heartbeat.take());
+        let (scheduled_event_id, cancel_requested) = (pending.scheduled_event_id, pending.cancel_requested);
+        let ended = EndedAttempt { activity_id, scheduled_event_id, started_at, identity };
+        match result {
             ActivityResult::Completed(result) => {
-                let scheduled_event_id = self.attempt_started(activity_id, started_at, &identity);
+                let ended = EndedAttempt { started_at: Some(started_at.unwrap_or(self.now)), ..ended };
                 let completed = ActivityTaskCompleted { activity_id, scheduled_event_id, result };
-                return self.settle(activity_id, EventKind::ActivityTaskCompleted(completed));
+                self.settle(&ended, EventKind::ActivityTaskCompleted(completed));
             }
+            ActivityResult::Canceled { details } if cancel_requested => self.canceled(&ended, details),
             ActivityResult::Canceled { details } => {
-                return self.canceled(activity_id, started_at, &identity, details);
+                let message = "the activity stopped as if it had been asked to";
+                self.attempt_failed(ended, Failure { details, ..Failure::canceled(message) });
             }
-            ActivityResult::TimedOut { timeout, last_heartbeat } => {
+            ActivityResult::TimedOut { timeout } => {
                 let message = format!("the {} timeout passed in attempt {attempt}", timeout.as_str());
-                Failure { details: last_heartbeat, ..Failure::timeout(timeout, message) }
+                self.attempt_failed(ended, Failure::timeout(timeout, message));
             }
-            ActivityResult::Failed(failure) => failure,
-        };
-        self.attempt_failed(activity_id, started_at, &identity, failure);
+            ActivityResult::Failed(failure) => self.attempt_failed(ended, failure),
+        }
     }
 
     /// Takes the news that the process which ran the current attempt is gone. The attempt counts, and the next one,
     /// if the policy allows it, begins without a wait: it was not the activity that failed.
     pub fn activity_lost(&mut self, activity_id: ActivityId, identity: &str) {
-        let Some(pending) = self.run.activities.get(&activity_id) else { return };
-        let failure = Failure {
-            next_retry_delay_ms: Some(0),
-            ..Failure::worker_lost(format!(
-                "the worker that ran attempt {} disappeared; what the attempt did is unknown",
-                pending.attempt
-            ))
-        };
-        self.attempt_failed(activity_id, None, identity, failure);
+        let Some(pending) = self.run.activities.get(&activity_id).filter(|_| self.is_open()) else { return };
+        let (attempt, scheduled_event_id) = (pending.attempt, pending.scheduled_event_id);
+        let ended =
+            EndedAttempt { activity_id, scheduled_event_id, started_at: Some(self.now), identity: identity.to_owned() };
+        self.attempt_failed(ended, Failure::lost_attempt(attempt));
     }
 
     /// Takes a sign of life of the attempt that the owner runs: a row keeps what the next attempt should know.
     pub fn activity_heartbeat(&mut self, activity_id: ActivityId, attempt: u32, details: Option<Payload>) {
-        let Some(pending) = self.run.activities.get_mut(&activity_id).filter(|pending| pending.attempt == attempt) else {
-            return;
-        };
+        let Some(pending) = self.current(activity_id, attempt) else { return };
         let told_something = details.is_some();
         pending.last_heartbeat = details.or(pending.last_heartbeat.take());
-        if (told_something || !pending.has_row) && self.out.closes.is_none() {
+        if told_something || !pending.has_row {
             self.offer_activity(activity_id, true);
         }
     }
 
-    /// Puts the current attempt of an activity into a row, so that another process (or this one, later) can run it.
+    /// Puts the current attempt of an activity into a row: kept for this process, or offered to every worker of its
+    /// queue.
     pub fn offer_activity(&mut self, activity_id: ActivityId, claimed_by_owner: bool) {
         let Some(task) = self.activity_task(activity_id, self.now) else { return };
         self.write_row(task, claimed_by_owner, self.now);
@@ -79,44 +85,35 @@ impl Turn<'_> {
         self.activity_task(activity_id, self.now)
     }
 
-    pub(super) fn canceled(
-        &mut self,
-        activity_id: ActivityId,
-        started_at: Option<Timestamp>,
-        identity: &str,
-        details: Option<Payload>,
-    ) {
+    /// Asks an activity to stop. One that has its outcome already, unseen by the code, makes no event.
+    pub(super) fn request_cancel(&mut self, activity_id: ActivityId) {
         let Some(pending) = self.run.activities.get(&activity_id) else { return };
-        let scheduled_event_id = pending.scheduled_event_id;
-        if started_at.is_some() {
-            self.attempt_started(activity_id, started_at, identity);
+        let (scheduled_event_id, has_row) = (pending.scheduled_event_id, pending.has_row);
+        let requested = ActivityTaskCancelRequested { activity_id, scheduled_event_id };
+        self.push(EventKind::ActivityTaskCancelRequested(requested));
+        match self.out.activities.iter_mut().find(|row| row.activity_id == activity_id) {
+            Some(row) => row.cancel_at(self.now),
+            None if has_row => self.out.canceled_activities.push(activity_id),
+            None => {}
         }
-        let canceled = ActivityTaskCanceled { activity_id, scheduled_event_id, details };
-        self.settle(activity_id, EventKind::ActivityTaskCanceled(canceled));
     }
 
-    fn attempt_failed(
-        &mut self,
-        activity_id: ActivityId,
-        started_at: Option<Timestamp>,
-        identity: &str,
-        failure: Failure,
-    ) {
+    /// Finds a pending activity if the attempt is the current one.
+    fn current(&mut self, activity_id: ActivityId, attempt: u32) -> Option<&mut PendingActivity> {
+        let open = self.is_open();
+        self.run.activities.get_mut(&activity_id).filter(|pending| open && pending.attempt == attempt)
+    }
+
+    fn attempt_failed(&mut self, ended: EndedAttempt, failure: Failure) {
+        let activity_id = ended.activity_id;
         let Some(task) = self.activity_task(activity_id, self.now) else { return };
         let Some(pending) = self.run.activities.get_mut(&activity_id) else { return };
         let policy = &pending.scheduled.options.retry_policy;
-        let decision = policy.decide(pending.attempt, &failure, self.now, task.schedule_to_close_at);
-        let retry_state = match decision {
-            RetryDecision::RetryAt(_) if pending.cancel_requested && failure.kind == FailureKind::WorkerLost => {
-                return self.canceled(activity_id, started_at, identity, None);
-            }
-            RetryDecision::RetryAt(_) if pending.cancel_requested => RetryState::CancelRequested,
+        let retry_state = match policy.decide(pending.attempt, &failure, self.now, task.schedule_to_close_at) {
             RetryDecision::GiveUp(state) => state,
+            RetryDecision::RetryAt(_) if pending.cancel_requested => RetryState::CancelRequested,
             RetryDecision::RetryAt(at) => {
                 pending.attempt += 1;
-                if let FailureKind::Timeout(_) = failure.kind {
-                    pending.last_heartbeat = failure.details.clone().or(pending.last_heartbeat.take());
-                }
                 pending.last_failure = Some(failure);
                 if let Some(task) = self.activity_task(activity_id, at) {
                     self.write_row(task, false, at);
@@ -124,64 +121,62 @@ impl Turn<'_> {
                 return;
             }
         };
-        let (scheduled_event_id, cancel_requested) = (pending.scheduled_event_id, pending.cancel_requested);
-        if cancel_requested && failure.kind == FailureKind::Canceled {
-            return self.canceled(activity_id, started_at, identity, failure.details);
-        }
-        if started_at.is_some() || failure.kind == FailureKind::WorkerLost {
-            self.attempt_started(activity_id, started_at, identity);
-        }
-        let event = match failure.kind {
-            FailureKind::Timeout(timeout_type) => EventKind::ActivityTaskTimedOut(ActivityTaskTimedOut {
-                activity_id,
-                scheduled_event_id,
-                timeout_type,
-                retry_state,
-                last_heartbeat: failure.details,
-            }),
-            FailureKind::Application
-            | FailureKind::Panic
-            | FailureKind::Canceled
-            | FailureKind::Terminated
-            | FailureKind::WorkerLost => EventKind::ActivityTaskFailed(Box::new(ActivityTaskFailed {
-                activity_id,
-                scheduled_event_id,
-                failure,
-                retry_state,
-            })),
+        // An attempt that was asked to stop and disappeared has stopped.
+        let stopped = match failure.kind {
+            FailureKind::Canceled => pending.cancel_requested,
+            FailureKind::WorkerLost => retry_state == RetryState::CancelRequested,
+            FailureKind::Application | FailureKind::Panic | FailureKind::Timeout(_) | FailureKind::Terminated => false,
         };
-        self.settle(activity_id, event);
+        if stopped {
+            return self.canceled(&ended, failure.details);
+        }
+        let scheduled_event_id = ended.scheduled_event_id;
+        let event = if let FailureKind::Timeout(timeout_type) = failure.kind {
+            let last_heartbeat = pending.last_heartbeat.clone();
+            let outcome =
+                ActivityTaskTimedOut { activity_id, scheduled_event_id, timeout_type, retry_state, last_heartbeat };
+            EventKind::ActivityTaskTimedOut(outcome)
+        } else {
+            let outcome = ActivityTaskFailed { activity_id, scheduled_event_id, failure, retry_state };
+            EventKind::ActivityTaskFailed(Box::new(outcome))
+        };
+        self.settle(&ended, event);
     }
 
-    /// Appends the start that goes with an outcome; gives the id of the scheduling event.
-    fn attempt_started(&mut self, activity_id: ActivityId, started_at: Option<Timestamp>, identity: &str) -> i64 {
-        let pending = &self.run.activities[&activity_id];
-        let scheduled_event_id = pending.scheduled_event_id;
-        let started = ActivityTaskStarted {
-            activity_id,
-            scheduled_event_id,
-            attempt: pending.attempt,
-            identity: identity.to_owned(),
-            started_at: started_at.unwrap_or(self.now),
-            last_failure: pending.last_failure.clone().map(Box::new),
-        };
-        self.push(EventKind::ActivityTaskStarted(started));
-        scheduled_event_id
+    fn canceled(&mut self, ended: &EndedAttempt, details: Option<Payload>) {
+        let EndedAttempt { activity_id, scheduled_event_id, .. } = *ended;
+        let canceled = ActivityTaskCanceled { activity_id, scheduled_event_id, details };
+        self.settle(ended, EventKind::ActivityTaskCanceled(canceled));
     }
 
-    /// Appends an outcome and removes the activity's row, if it has one.
-    fn settle(&mut self, activity_id: ActivityId, outcome: EventKind) {
-        let had_row = self.run.activities.get(&activity_id).is_some_and(|pending| pending.has_row);
+    /// Appends an outcome, after the start of the attempt that brought it if that began, and removes the activity's
+    /// row, if it has one.
+    fn settle(&mut self, ended: &EndedAttempt, outcome: EventKind) {
+        let activity_id = ended.activity_id;
+        let Some(pending) = self.run.activities.get(&activity_id) else { return };
+        let has_row = pending.has_row;
+        if let Some(started_at) = ended.started_at {
+            let started = ActivityTaskStarted {
+                activity_id,
+                scheduled_event_id: ended.scheduled_event_id,
+                attempt: pending.attempt,
+                identity: ended.identity.clone(),
+                started_at,
+                last_failure: pending.last_failure.clone().map(Box::new),
+            };
+            self.push(EventKind::ActivityTaskStarted(started));
+        }
         self.push(outcome);
         self.out.attempts.retain(|task| task.activity_id != activity_id);
         self.out.activities.retain(|row| row.activity_id != activity_id);
-        if had_row {
+        if has_row {
             self.out.dropped_activities.push(activity_id);
         }
     }
 
     fn write_row(&mut self, task: ActivityTask, claimed_by_owner: bool, visible_at: Timestamp) {
-        let Some(pending) = self.run.activities.get_mut(&task.activity_id) else { return };
+        let open = self.is_open();
+        let Some(pending) = self.run.activities.get_mut(&task.activity_id).filter(|_| open) else { return };
         pending.has_row = true;
         self.out.attempts.retain(|attempt| attempt.activity_id != task.activity_id);
         self.out.activities.retain(|row| row.activity_id != task.activity_id);
@@ -192,6 +187,7 @@ impl Turn<'_> {
             claimed_by_owner,
             last_failure: pending.last_failure.clone(),
             last_heartbeat: pending.last_heartbeat.clone(),
+            cancel_requested: pending.cancel_requested,
             task: Box::new(task),
         });
     }

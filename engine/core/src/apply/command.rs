@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use super::Turn;
 use crate::{
+    activity::ActivityOptions,
     command::Command,
     event::{
-        ActivityTaskCancelRequested, ActivityTaskScheduled, EventKind, TimerCanceled, TimerStarted,
-        WorkflowExecutionCanceled, WorkflowExecutionCompleted, WorkflowExecutionFailed,
+        ActivityTaskScheduled, EventKind, TimerStarted, WorkflowExecutionCanceled, WorkflowExecutionCompleted,
+        WorkflowExecutionFailed, WorkflowTaskFailedCause,
     },
-    ids, limits,
+    ids::{self, ActivityType, RUN_TIMEOUT_TIMER},
+    limits,
     transition::TimerRow,
 };
 
@@ -17,13 +19,15 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct RefusedCommand {
+    /// The cause to fail the task with.
+    pub cause: WorkflowTaskFailedCause,
     /// What is wrong, the limit, and the way out.
     pub problem: String,
 }
 
 impl RefusedCommand {
-    pub(super) fn new(problem: String) -> Self {
-        Self { problem }
+    pub(super) fn bad(problem: String) -> Self {
+        Self { cause: WorkflowTaskFailedCause::BadCommand, problem }
     }
 }
 
@@ -32,46 +36,52 @@ impl Turn<'_> {
     pub(super) fn check_commands(&self, commands: &[Command]) -> Result<(), RefusedCommand> {
         let mut activities: BTreeSet<_> = self.run.activities.keys().copied().collect();
         let mut timers: BTreeSet<_> = self.run.timers.keys().copied().collect();
+        let mut bytes = self.run.history_bytes;
         for (index, command) in commands.iter().enumerate() {
             if command.closes() && index + 1 != commands.len() {
-                return Err(RefusedCommand::new(format!("{} is followed by other commands", command.name())));
+                return Err(RefusedCommand::bad(format!("{} is followed by other commands", command.name())));
             }
             match command {
-                Command::ScheduleActivityTask { activity_id, activity_type, options, .. } => {
-                    ids::validate("activity type", activity_type.as_str())
-                        .map_err(|error| RefusedCommand::new(error.to_string()))?;
-                    if options.start_to_close_ms.is_none() && options.schedule_to_close_ms.is_none() {
-                        return Err(RefusedCommand::new(format!(
-                            "activity `{activity_type}` has no timeout: give it start-to-close or schedule-to-close"
-                        )));
-                    }
+                Command::ScheduleActivityTask { activity_id, activity_type, input, options } => {
+                    check_options(activity_type, options)?;
+                    bytes += input.as_json().len() as u64;
                     if !activities.insert(*activity_id) {
-                        return Err(RefusedCommand::new(format!("activity id {activity_id} is in use")));
+                        return Err(RefusedCommand::bad(format!("activity id {activity_id} is in use")));
                     }
                 }
                 Command::StartTimer { timer_id, .. } => {
-                    if !timers.insert(*timer_id) {
-                        return Err(RefusedCommand::new(format!("timer id {timer_id} is in use")));
+                    if *timer_id == RUN_TIMEOUT_TIMER || !timers.insert(*timer_id) {
+                        return Err(RefusedCommand::bad(format!("timer id {timer_id} is in use")));
                     }
                 }
-                Command::CancelTimer { timer_id } => drop(timers.remove(timer_id)),
+                Command::CancelTimer { timer_id } => {
+                    if *timer_id == RUN_TIMEOUT_TIMER {
+                        return Err(RefusedCommand::bad("timer 0 is the run's own timeout".to_owned()));
+                    }
+                }
                 Command::RequestCancelActivityTask { .. }
                 | Command::CompleteWorkflowExecution { .. }
                 | Command::FailWorkflowExecution { .. }
                 | Command::CancelWorkflowExecution { .. } => {}
             }
         }
-        check_limit("activities without an outcome", activities.len(), limits::PENDING_ACTIVITIES_MAX)?;
-        check_limit("timers that have not fired", timers.len(), limits::PENDING_TIMERS_MAX)?;
-        let events = self.run.next_event_id + commands.len() as i64;
-        let closes = commands.last().is_some_and(Command::closes);
-        if events > limits::HISTORY_EVENTS_MAX && !closes {
-            return Err(RefusedCommand::new(format!(
-                "the history would have {events} events, the limit is {}: split the work over several workflows",
-                limits::HISTORY_EVENTS_MAX
-            )));
+        if commands.last().is_some_and(Command::closes) {
+            return self.check_close();
         }
-        Ok(())
+        let events = (self.run.next_event_id + commands.len() as i64).unsigned_abs();
+        check_limit("activities without an outcome", activities.len() as u64, limits::PENDING_ACTIVITIES_MAX as u64)?;
+        check_limit("timers that have not fired", timers.len() as u64, limits::PENDING_TIMERS_MAX as u64)?;
+        check_limit("events in its history", events, limits::HISTORY_EVENTS_MAX.unsigned_abs())?;
+        check_limit("bytes in its history", bytes, limits::HISTORY_BYTES_MAX)
+    }
+
+    /// A run is not closed over something that its code was not given.
+    fn check_close(&self) -> Result<(), RefusedCommand> {
+        if !self.run.unseen {
+            return Ok(());
+        }
+        let problem = "something happened while the code ended the run; it is run again with it".to_owned();
+        Err(RefusedCommand { cause: WorkflowTaskFailedCause::UnhandledCommand, problem })
     }
 
     /// Applies one checked command.
@@ -100,38 +110,36 @@ impl Turn<'_> {
             }
         }
     }
-
-    /// Asks an activity to stop. An attempt that this very step asked for never begins.
-    fn request_cancel(&mut self, activity_id: ids::ActivityId) {
-        let Some(pending) = self.run.activities.get(&activity_id) else { return };
-        let (scheduled_event_id, has_row) = (pending.scheduled_event_id, pending.has_row);
-        let requested = ActivityTaskCancelRequested { activity_id, scheduled_event_id };
-        self.push(EventKind::ActivityTaskCancelRequested(requested));
-        let unplaced = self.out.attempts.iter().any(|task| task.activity_id == activity_id);
-        if unplaced {
-            self.canceled(activity_id, None, "", None);
-        } else if has_row {
-            self.out.canceled_activities.push(activity_id);
-        }
-    }
-
-    fn cancel_timer(&mut self, timer_id: ids::TimerId) {
-        let Some(timer) = self.run.timers.get(&timer_id).copied() else { return };
-        let canceled = TimerCanceled { timer_id, started_event_id: timer.started_event_id };
-        self.push(EventKind::TimerCanceled(canceled));
-        let unwritten = self.out.timers.iter().position(|row| row.timer_id == timer_id);
-        match unwritten {
-            Some(index) => drop(self.out.timers.remove(index)),
-            None => self.out.dropped_timers.push(timer_id),
-        }
-    }
 }
 
-fn check_limit(what: &str, count: usize, limit: usize) -> Result<(), RefusedCommand> {
+fn check_options(activity_type: &ActivityType, options: &ActivityOptions) -> Result<(), RefusedCommand> {
+    let bad = |problem: String| Err(RefusedCommand::bad(format!("activity `{activity_type}` {problem}")));
+    if let Err(error) = ids::validate("activity type", activity_type.as_str()) {
+        return Err(RefusedCommand::bad(error.to_string()));
+    }
+    if let Some(Err(error)) = options.task_queue.as_ref().map(|queue| ids::validate("task queue", queue.as_str())) {
+        return bad(format!("cannot be offered: {error}"));
+    }
+    if options.start_to_close_ms.is_none() && options.schedule_to_close_ms.is_none() {
+        return bad("has no timeout: give it start-to-close or schedule-to-close".to_owned());
+    }
+    let timeouts =
+        [options.start_to_close_ms, options.schedule_to_close_ms, options.schedule_to_start_ms, options.heartbeat_ms];
+    if timeouts.contains(&Some(0)) {
+        return bad("has a timeout of zero: leave it out for none, or give at least 1 ms".to_owned());
+    }
+    if !(1..=5).contains(&options.priority) {
+        return bad(format!("has priority {}: choose 1 (first) to 5 (last)", options.priority));
+    }
+    Ok(())
+}
+
+fn check_limit(what: &str, count: u64, limit: u64) -> Result<(), RefusedCommand> {
     if count <= limit {
         return Ok(());
     }
-    Err(RefusedCommand::new(format!(
-        "the run would have {count} {what}, the limit is {limit}: work in smaller batches"
+    Err(RefusedCommand::bad(format!(
+        "the run would have {count} {what}, the limit is {limit}: work in smaller batches, or split the work over \
+         several workflows"
     )))
 }

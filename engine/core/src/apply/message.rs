@@ -7,11 +7,15 @@ use crate::{
 };
 
 impl Turn<'_> {
-    /// Takes a message from the inbox. One that the history holds already, or that says nothing new, is only removed.
+    /// Takes a message from the inbox. One that the history holds already, or that says nothing new, is only removed;
+    /// one that comes after the step has closed the run stays, so that the store refuses the close.
     pub fn message(&mut self, message: Message) {
         let Message { id, body } = message;
+        if !self.is_open() {
+            return;
+        }
         self.out.consumed.push(id);
-        if self.out.closes.is_some() || self.run.recorded_messages.contains(&id) {
+        if self.run.recorded_messages.contains(&id) {
             return;
         }
         match body {
@@ -27,7 +31,7 @@ impl Turn<'_> {
             }
             MessageBody::Terminate { reason, identity } => self.terminate(id, reason, identity),
             MessageBody::ActivityOutcome(outcome) => self.activity_outcome(*outcome),
-            MessageBody::TimerDue { timer_id } => self.timer_due(timer_id),
+            MessageBody::TimerDue { timer_id } => self.timer_reported_due(timer_id),
         }
     }
 }

@@ -5,6 +5,9 @@
 //! is one [`Transition`], written as one history row. The run is changed in place, so a transition that could not be
 //! written means that the run is thrown away and loaded again, and the inputs are given to it once more: each decision
 //! ignores what the history holds already.
+//!
+//! What ends a run from outside (termination, timeout) is recorded when the step is finished, after everything else
+//! that came in: an acknowledged signal beside it is in the history, not lost.
 
 mod activity;
 mod close;
@@ -17,10 +20,11 @@ mod timer;
 mod tests;
 
 pub use command::RefusedCommand;
+use task::BeforeTask;
 
 use crate::{
     event::{Event, EventKind},
-    run::Run,
+    run::{Run, RunStatus},
     time::Timestamp,
     transition::{ActivityTask, Transition},
 };
@@ -31,6 +35,10 @@ pub struct Turn<'run> {
     run: &'run mut Run,
     now: Timestamp,
     out: Transition,
+    /// What ends the run from outside with this step.
+    ending: Option<EventKind>,
+    /// What was before the workflow task began.
+    before_task: Option<BeforeTask>,
 }
 
 impl<'run> Turn<'run> {
@@ -38,7 +46,13 @@ impl<'run> Turn<'run> {
     pub fn begin(run: &'run mut Run, now: Timestamp) -> Self {
         let out = Transition::new(run);
         let now = now.max(run.last_event_time);
-        Self { run, now, out }
+        Self { run, now, out, ending: None, before_task: None }
+    }
+
+    /// Goes on with a step that was ended too early.
+    pub fn resume(run: &'run mut Run, out: Transition, now: Timestamp) -> Self {
+        let now = now.max(run.last_event_time);
+        Self { run, now, out, ending: None, before_task: None }
     }
 
     /// The run as it is after everything so far.
@@ -56,9 +70,18 @@ impl<'run> Turn<'run> {
         &self.out.events
     }
 
-    /// Ends the step.
-    pub fn finish(self) -> Transition {
+    /// Ends the step. A workflow task that it started must have been completed or failed.
+    pub fn finish(mut self) -> Transition {
+        if let Some(ending) = self.ending.take().filter(|_| self.is_open()) {
+            self.close(ending);
+        }
+        let running = self.run.task.is_some_and(|task| task.started_event_id.is_some());
+        assert!(!running, "a workflow task ends in the step that started it");
         self.out
+    }
+
+    fn is_open(&self) -> bool {
+        self.run.status == RunStatus::Running
     }
 
     /// Appends a fact and folds it. Decisions make only facts that fit, so a misfit is a mistake in this crate.

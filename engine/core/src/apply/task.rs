@@ -15,12 +15,20 @@ use crate::{
     transition::{Problem, ProblemChange},
 };
 
+/// What to go back to when a task fails whose failure is not written.
+#[derive(Debug)]
+pub(super) struct BeforeTask {
+    run: crate::run::TaskState,
+    events: usize,
+}
+
 impl Turn<'_> {
     /// Schedules and starts the workflow task if the workflow has something to react to. Says whether it did.
     pub fn start_task(&mut self, identity: &str, build_id: Option<&str>) -> bool {
-        if self.out.closes.is_some() || !self.run.wants_task(self.now) {
+        if self.ending.is_some() || !self.run.wants_task(self.now) {
             return false;
         }
+        let before = BeforeTask { run: self.run.task_state(), events: self.out.events.len() };
         let scheduled_event_id = match self.run.task {
             Some(PendingTask { scheduled_event_id, started_event_id: None }) => scheduled_event_id,
             Some(PendingTask { started_event_id: Some(_), .. }) => return false,
@@ -31,6 +39,7 @@ impl Turn<'_> {
             identity: identity.to_owned(),
             build_id: build_id.map(str::to_owned),
         }));
+        self.before_task = Some(before);
         true
     }
 
@@ -40,7 +49,8 @@ impl Turn<'_> {
         self.push(EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled { attempt }))
     }
 
-    /// Completes the started task with the commands of the workflow's code, each of which makes one event.
+    /// Completes the started task with the commands of the workflow's code, each of which makes one event; only a
+    /// cancellation of what has ended meanwhile makes none.
     ///
     /// # Errors
     /// [`RefusedCommand`] when a command is impossible or passes a limit; nothing is appended, and the task is to be
@@ -50,10 +60,11 @@ impl Turn<'_> {
         commands: Vec<Command>,
         published: Vec<(String, Payload)>,
     ) -> Result<(), RefusedCommand> {
-        self.check_commands(&commands)?;
         let Some(PendingTask { scheduled_event_id, started_event_id: Some(started_event_id) }) = self.run.task else {
-            return Err(RefusedCommand::new("the workflow task was not started".to_owned()));
+            return Err(RefusedCommand::bad("the workflow task was not started".to_owned()));
         };
+        self.check_commands(&commands)?;
+        check_published(&published)?;
         if self.run.task_failures > 0 {
             self.out.problem = ProblemChange::Clear;
         }
@@ -68,43 +79,60 @@ impl Turn<'_> {
     /// Fails the started task. Only the first failure in a row is written as events; `attempt` counts them all, and
     /// the run's problem shows the latest. Gives the time of the next try.
     pub fn fail_task(&mut self, cause: WorkflowTaskFailedCause, failure: Failure, attempt: u32) -> Timestamp {
-        let next_attempt_at = self.now.plus(backoff(attempt));
-        self.out.problem =
-            ProblemChange::Set(Box::new(Problem { cause, failure: failure.clone(), attempt, next_attempt_at }));
-        let Some(PendingTask { scheduled_event_id, started_event_id: Some(started_event_id) }) = self.run.task else {
-            return next_attempt_at;
-        };
-        self.push(EventKind::WorkflowTaskFailed(WorkflowTaskFailed {
-            scheduled_event_id,
-            started_event_id,
-            cause,
-            failure,
-        }));
-        next_attempt_at
+        self.end_task(
+            |scheduled_event_id, started_event_id, failure| {
+                EventKind::WorkflowTaskFailed(WorkflowTaskFailed {
+                    scheduled_event_id,
+                    started_event_id,
+                    cause,
+                    failure,
+                })
+            },
+            &failure,
+        );
+        self.show_problem(cause, failure, attempt)
     }
 
-    /// Ends the started task because the code did not come back in time. Gives the time of the next try.
+    /// Ends the started task because the code did not come back in time, as [`Turn::fail_task`] does.
     pub fn time_out_task(&mut self, failure: Failure, attempt: u32) -> Timestamp {
-        let next_attempt_at = self.now.plus(backoff(attempt));
-        let cause = WorkflowTaskFailedCause::NoProgress;
-        self.out.problem =
-            ProblemChange::Set(Box::new(Problem { cause, failure: failure.clone(), attempt, next_attempt_at }));
-        if let Some(PendingTask { scheduled_event_id, started_event_id: Some(started_event_id) }) = self.run.task {
-            self.push(EventKind::WorkflowTaskTimedOut(WorkflowTaskTimedOut {
-                scheduled_event_id,
-                started_event_id,
-                failure,
-            }));
-        }
-        next_attempt_at
+        self.end_task(
+            |scheduled_event_id, started_event_id, failure| {
+                EventKind::WorkflowTaskTimedOut(WorkflowTaskTimedOut { scheduled_event_id, started_event_id, failure })
+            },
+            &failure,
+        );
+        self.show_problem(WorkflowTaskFailedCause::NoProgress, failure, attempt)
     }
 
-    /// Shows the latest of a row of failures without an event: the history holds the first one.
+    /// Shows why the workflow task fails. Gives the time of the next try.
     pub fn show_problem(&mut self, cause: WorkflowTaskFailedCause, failure: Failure, attempt: u32) -> Timestamp {
         let next_attempt_at = self.now.plus(backoff(attempt));
         self.out.problem = ProblemChange::Set(Box::new(Problem { cause, failure, attempt, next_attempt_at }));
         next_attempt_at
     }
+
+    /// Writes the end of the started task if it is the first of its kind in a row; else the task never was.
+    fn end_task(&mut self, ended: impl FnOnce(i64, i64, Failure) -> EventKind, failure: &Failure) {
+        let Some(PendingTask { scheduled_event_id, started_event_id: Some(started_event_id) }) = self.run.task else {
+            return;
+        };
+        let nothing_since = started_event_id + 1 == self.run.next_event_id;
+        match self.before_task.take().filter(|_| nothing_since && self.run.task_failures > 0) {
+            Some(before) => {
+                self.out.events.truncate(before.events);
+                self.run.restore_task_state(before.run);
+            }
+            None => drop(self.push(ended(scheduled_event_id, started_event_id, failure.clone()))),
+        }
+    }
+}
+
+fn check_published(published: &[(String, Payload)]) -> Result<(), RefusedCommand> {
+    for (name, _) in published {
+        crate::ids::validate("name of a published value", name)
+            .map_err(|error| RefusedCommand::bad(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// The wait after the `attempt`-th failure in a row.
