@@ -1,7 +1,148 @@
 //! The context of an activity.
 
-/// What an activity's code has in its hands.
-#[derive(Clone, Debug, Default)]
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use dacapo_core::{
+    ActivityType, Namespace, Payload, RunId, RunKey, Shard, TaskQueue, Timestamp, WorkflowId, WorkflowType,
+    activity::MIDDLE_PRIORITY, payload::PayloadError, transition::ActivityTask,
+};
+use dacapo_runtime::ActivityControl;
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+/// What an activity's code has in its hands during one attempt; cloning it is a counter.
+#[derive(Clone, Debug)]
 pub struct ActivityContext {
-    _private: (),
+    task: Arc<ActivityTask>,
+    control: ActivityControl,
+}
+
+impl ActivityContext {
+    pub(crate) fn new(task: Arc<ActivityTask>, control: ActivityControl) -> Self {
+        Self { task, control }
+    }
+
+    /// Gives the namespace of the run that called the activity.
+    pub fn namespace(&self) -> &Namespace {
+        &self.task.namespace
+    }
+
+    /// Gives the workflow id of the run that called the activity.
+    pub fn workflow_id(&self) -> &WorkflowId {
+        &self.task.workflow_id
+    }
+
+    /// Gives the run that called the activity.
+    pub fn run_id(&self) -> RunId {
+        self.task.run.run_id
+    }
+
+    /// Gives the workflow type of the run that called the activity.
+    pub fn workflow_type(&self) -> &WorkflowType {
+        &self.task.workflow_type
+    }
+
+    /// Gives the run's number for the call.
+    pub fn activity_id(&self) -> u64 {
+        self.task.activity_id
+    }
+
+    /// Gives the stored name of the activity.
+    pub fn activity_type(&self) -> &ActivityType {
+        &self.task.activity_type
+    }
+
+    /// Gives the queue that the attempt came from.
+    pub fn task_queue(&self) -> &TaskQueue {
+        &self.task.task_queue
+    }
+
+    /// Gives the number of the attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.task.attempt
+    }
+
+    /// Gives the time at which the workflow asked for the activity.
+    pub fn scheduled_at(&self) -> SystemTime {
+        let micros = u64::try_from(self.task.scheduled_at.0).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_micros(micros)
+    }
+
+    /// Gives what ties together everything that one outer request caused.
+    pub fn correlation_id(&self) -> &str {
+        &self.task.correlation_id
+    }
+
+    /// Gives the key that is the same for every attempt of this call and for no other: what an effect outside carries,
+    /// so that an attempt that is repeated after a crash does it once.
+    pub fn idempotency_key(&self) -> String {
+        self.task.idempotency_key()
+    }
+
+    /// Says that the attempt is alive, and what the next one should know of its progress.
+    ///
+    /// Cheap: only as many are sent on as the heartbeat timeout asks for.
+    ///
+    /// # Errors
+    /// When the details cannot be stored.
+    pub fn heartbeat<T: Serialize + ?Sized>(&self, details: &T) -> Result<(), PayloadError> {
+        let what = format!("details of a heartbeat of activity `{}`", self.task.activity_type);
+        self.control.heartbeat(Some(Payload::encode(&what, details)?));
+        Ok(())
+    }
+
+    /// Reads what an earlier attempt said in the last heartbeat that was recorded; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the details are not a `T`.
+    pub fn last_heartbeat<T: DeserializeOwned>(&self) -> Result<Option<T>, PayloadError> {
+        let what = || format!("details of the last heartbeat of activity `{}`", self.task.activity_type);
+        self.task.last_heartbeat.as_ref().map(|details| details.decode(&what())).transpose()
+    }
+
+    /// Waits until the attempt should stop: its run asked for it or closed, its time is up, or the process shuts down.
+    ///
+    /// # Cancel safety
+    /// Dropping it loses nothing.
+    pub async fn cancelled(&self) {
+        self.control.canceled().cancelled().await;
+    }
+
+    /// Tells whether the attempt should stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.control.canceled().is_cancelled()
+    }
+}
+
+impl Default for ActivityContext {
+    /// Makes the context of no run, for calling an activity by itself in a test: first attempt, never cancelled,
+    /// heartbeats go nowhere.
+    fn default() -> Self {
+        let (namespace, workflow_id) = (Namespace::default_namespace(), WorkflowId::new("detached"));
+        let run = RunKey { shard: Shard::of(&namespace, &workflow_id), run_id: RunId(Uuid::nil()) };
+        let task = ActivityTask {
+            run,
+            namespace,
+            workflow_id,
+            workflow_type: WorkflowType::new("detached"),
+            activity_id: 1,
+            activity_type: ActivityType::new("detached"),
+            task_queue: TaskQueue::new("detached"),
+            input: Payload::null(),
+            attempt: 1,
+            scheduled_at: Timestamp(0),
+            attempt_scheduled_at: Timestamp(0),
+            schedule_to_close_at: None,
+            schedule_to_start_ms: None,
+            start_to_close_ms: None,
+            heartbeat_ms: None,
+            last_heartbeat: None,
+            priority: MIDDLE_PRIORITY,
+            correlation_id: String::new(),
+        };
+        Self::new(Arc::new(task), ActivityControl::detached())
+    }
 }

@@ -1,0 +1,65 @@
+//! Why a workflow task fails: never the run's fault, always the code's or its build's, and never the end of the run.
+
+use std::panic::Location;
+
+use dacapo_core::{Failure, FailureKind, event::WorkflowTaskFailedCause};
+
+/// What fails a workflow task.
+#[derive(Debug)]
+pub(crate) struct TaskFailure {
+    pub(crate) cause: WorkflowTaskFailedCause,
+    message: String,
+    position: Option<String>,
+}
+
+impl TaskFailure {
+    pub(crate) fn new(cause: WorkflowTaskFailedCause, message: String) -> Self {
+        Self { cause, message, position: None }
+    }
+
+    /// Adds the place in the code.
+    pub(crate) fn at(mut self, at: &Location<'_>) -> Self {
+        self.position = Some(position(at));
+        self
+    }
+
+    /// Adds the place in the code, where it is known.
+    pub(crate) fn at_position(mut self, position: Option<String>) -> Self {
+        self.position = position;
+        self
+    }
+
+    /// Gives the failure as it is stored.
+    pub(crate) fn into_failure(self) -> Failure {
+        let error_type = match self.cause {
+            WorkflowTaskFailedCause::NonDeterministic => "NonDeterministic",
+            WorkflowTaskFailedCause::Panic => "Panic",
+            WorkflowTaskFailedCause::ForeignAwait => "ForeignAwait",
+            WorkflowTaskFailedCause::NoProgress => "NoProgress",
+            WorkflowTaskFailedCause::BadCommand => "BadCommand",
+            WorkflowTaskFailedCause::BadPayload => "BadPayload",
+            WorkflowTaskFailedCause::UnhandledCommand => "UnhandledCommand",
+            WorkflowTaskFailedCause::NotRegistered => "NotRegistered",
+        };
+        let kind = match self.cause {
+            WorkflowTaskFailedCause::Panic => FailureKind::Panic,
+            WorkflowTaskFailedCause::NonDeterministic
+            | WorkflowTaskFailedCause::ForeignAwait
+            | WorkflowTaskFailedCause::NoProgress
+            | WorkflowTaskFailedCause::BadCommand
+            | WorkflowTaskFailedCause::BadPayload
+            | WorkflowTaskFailedCause::UnhandledCommand
+            | WorkflowTaskFailedCause::NotRegistered => FailureKind::Application,
+        };
+        let message = match &self.position {
+            Some(position) => format!("{} (at {position})", self.message),
+            None => self.message,
+        };
+        Failure { kind, position: self.position, ..Failure::application(error_type, message) }
+    }
+}
+
+/// Writes a place in the code as histories store it.
+pub(crate) fn position(at: &Location<'_>) -> String {
+    format!("{}:{}", at.file(), at.line())
+}
