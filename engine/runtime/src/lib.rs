@@ -1,7 +1,21 @@
 //! Dacapo's runtime: owns runs, from claim to commit, and the in-memory store.
 
+mod activities;
+mod client;
+mod clock;
+pub mod describe;
+mod engine;
 pub mod executor;
+mod options;
+mod owner;
+mod roles;
+mod worker_process;
 
+pub use client::{Client, ClientError, LocalStarter, PATIENCE, Started, WorkflowExecution};
+pub use describe::Description;
+pub use engine::{Engine, process_identity};
 pub use executor::{
     Activated, Activation, ActivityControl, ActivityFuture, ActivityRunner, Executor, ExecutorFactory, Heartbeat,
 };
+pub use options::WorkerOptions;
+pub use worker_process::{WorkerError, WorkerProcess, WorkerState};

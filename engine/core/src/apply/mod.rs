@@ -49,12 +49,6 @@ impl<'run> Turn<'run> {
         Self { run, now, out, ending: None, before_task: None }
     }
 
-    /// Goes on with a step that was ended too early.
-    pub fn resume(run: &'run mut Run, out: Transition, now: Timestamp) -> Self {
-        let now = now.max(run.last_event_time);
-        Self { run, now, out, ending: None, before_task: None }
-    }
-
     /// The run as it is after everything so far.
     pub fn run(&self) -> &Run {
         self.run
@@ -68,6 +62,11 @@ impl<'run> Turn<'run> {
     /// The events so far.
     pub fn events(&self) -> &[Event] {
         &self.out.events
+    }
+
+    /// What the step wants so far.
+    pub fn transition(&self) -> &Transition {
+        &self.out
     }
 
     /// Ends the step. A workflow task that it started must have been completed or failed.

@@ -1,0 +1,218 @@
+//! Activities that this process runs: those of its own runs at once, those it claimed from `activities`.
+//!
+//! Invariant: an attempt begins only after what scheduled it is committed, and only with a slot. What became of it goes
+//! to the run's owner: in this process directly, through the inbox for a claimed one. Nothing here decides on retries.
+
+mod attempt;
+mod heartbeat;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dacapo_core::{
+    ActivityId, ActivityOutcome, ActivityType, Payload, RunKey, Store, WorkerId,
+    store::{ActivityClaimRef, ClaimedActivity},
+    transition::ActivityTask,
+};
+use tokio::{runtime::Handle, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{clock::Clock, executor::ActivityRunner, owner::Owners};
+
+/// Where an attempt came from, and so where its outcome goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin {
+    /// A run of this process.
+    Local,
+    /// A claimed row of `activities`.
+    Claimed(ActivityClaimRef),
+}
+
+#[derive(Debug)]
+struct Running {
+    attempt: u32,
+    canceled: CancellationToken,
+    /// Ends the attempt without an outcome: it is not this process's any more, or the process is stopping.
+    abandoned: CancellationToken,
+    claimed: bool,
+}
+
+/// Runs attempts.
+pub(crate) struct ActivityPool {
+    runner: Arc<dyn ActivityRunner>,
+    types: Vec<ActivityType>,
+    store: Arc<dyn Store>,
+    clock: Arc<Clock>,
+    worker: WorkerId,
+    identity: String,
+    handle: Handle,
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+    tracker: TaskTracker,
+    running: Mutex<HashMap<(RunKey, ActivityId), Running>>,
+    owners: std::sync::OnceLock<Owners>,
+    /// Rung when a slot becomes free, for the claimer.
+    pub(crate) freed: tokio::sync::Notify,
+}
+
+impl std::fmt::Debug for ActivityPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ActivityPool").field("types", &self.types).finish_non_exhaustive()
+    }
+}
+
+impl ActivityPool {
+    pub(crate) fn new(
+        runner: Arc<dyn ActivityRunner>,
+        store: Arc<dyn Store>,
+        clock: Arc<Clock>,
+        (worker, identity): (WorkerId, String),
+        slots_max: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            types: runner.activity_types(),
+            runner,
+            store,
+            clock,
+            worker,
+            identity,
+            handle: Handle::current(),
+            slots: Arc::new(Semaphore::new(slots_max)),
+            slots_max,
+            tracker: TaskTracker::new(),
+            running: Mutex::default(),
+            owners: std::sync::OnceLock::new(),
+            freed: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Says where the outcomes of local attempts go.
+    pub(crate) fn connect(&self, owners: Owners) {
+        let _ = self.owners.set(owners);
+    }
+
+    /// Whether the process has an activity of this type.
+    pub(crate) fn serves(&self, activity_type: &ActivityType) -> bool {
+        self.types.contains(activity_type)
+    }
+
+    /// Slots that are free.
+    pub(crate) fn room(&self) -> usize {
+        self.slots.available_permits()
+    }
+
+    /// Attempts that run or wait for a slot here.
+    pub(crate) fn busy(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether another local attempt may wait here, as long as others could take it instead.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().len() < self.slots_max
+    }
+
+    /// Begins an attempt of a run of this process, after the commit that scheduled it.
+    pub(crate) fn start_local(self: &Arc<Self>, task: ActivityTask) {
+        self.begin(task, Origin::Local, false);
+    }
+
+    /// Begins a claimed attempt.
+    pub(crate) fn start_claimed(self: &Arc<Self>, claimed: ClaimedActivity) {
+        self.begin(claimed.task, Origin::Claimed(claimed.claim), claimed.cancel_requested);
+    }
+
+    /// Tells an attempt to stop; what it says then is its outcome.
+    pub(crate) fn cancel(&self, run: RunKey, activity_id: ActivityId) {
+        if let Some(running) = self.lock().get(&(run, activity_id)) {
+            running.canceled.cancel();
+        }
+    }
+
+    /// The attempt of an activity that runs here for its run's owner in this process.
+    pub(crate) fn local_attempt(&self, run: RunKey, activity_id: ActivityId) -> Option<u32> {
+        self.lock().get(&(run, activity_id)).filter(|running| !running.claimed).map(|running| running.attempt)
+    }
+
+    /// Whether any attempt of a claimed row of this activity runs here.
+    pub(crate) fn runs(&self, run: RunKey, activity_id: ActivityId) -> bool {
+        self.lock().contains_key(&(run, activity_id))
+    }
+
+    /// Ends an attempt of a run that is not this process's any more.
+    pub(crate) fn abandon(&self, run: RunKey, activity_id: ActivityId) {
+        if let Some(running) = self.lock().get(&(run, activity_id)) {
+            running.canceled.cancel();
+            running.abandoned.cancel();
+        }
+    }
+
+    /// Tells every attempt that the process stops.
+    pub(crate) fn cancel_all(&self) {
+        self.slots.close();
+        self.lock().values().for_each(|running| running.canceled.cancel());
+    }
+
+    /// Ends every attempt; local ones are reported as lost, claimed ones are reported to their runs as such.
+    pub(crate) fn abandon_all(&self) {
+        self.slots.close();
+        self.lock().values().for_each(|running| running.abandoned.cancel());
+    }
+
+    /// Waits until no attempt runs.
+    pub(crate) async fn drained(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    fn begin(self: &Arc<Self>, task: ActivityTask, origin: Origin, cancel_requested: bool) {
+        let canceled = CancellationToken::new();
+        if cancel_requested {
+            canceled.cancel();
+        }
+        let running = Running {
+            attempt: task.attempt,
+            canceled: canceled.clone(),
+            abandoned: CancellationToken::new(),
+            claimed: matches!(origin, Origin::Claimed(_)),
+        };
+        let abandoned = running.abandoned.clone();
+        self.lock().insert((task.run, task.activity_id), running);
+        let pool = Arc::clone(self);
+        let attempt = attempt::Attempt { pool, task: Arc::new(task), origin, canceled, abandoned };
+        self.tracker.spawn_on(attempt.run(), &self.handle);
+    }
+
+    /// Forgets an attempt that has ended, after its outcome was told.
+    fn ended(&self, task: &ActivityTask) {
+        let mut running = self.lock();
+        if running.get(&(task.run, task.activity_id)).is_some_and(|running| running.attempt == task.attempt) {
+            running.remove(&(task.run, task.activity_id));
+        }
+        drop(running);
+        self.freed.notify_one();
+    }
+
+    fn tell_owner(&self, run: RunKey, outcome: ActivityOutcome) {
+        if let Some(owners) = self.owners.get() {
+            owners.outcome(run, outcome);
+        }
+    }
+
+    fn tell_owner_lost(&self, task: &ActivityTask) {
+        if let Some(owners) = self.owners.get() {
+            owners.attempt_lost(task.run, task.activity_id, task.attempt);
+        }
+    }
+
+    fn tell_owner_heartbeat(&self, task: &ActivityTask, details: Option<Payload>) {
+        if let Some(owners) = self.owners.get() {
+            owners.heartbeat(task.run, task.activity_id, task.attempt, details);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(RunKey, ActivityId), Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

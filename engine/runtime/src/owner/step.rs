@@ -1,0 +1,283 @@
+//! One step of a run: inputs in, the workflow's code, one transition out.
+
+use std::{sync::Arc, time::Instant};
+
+use dacapo_core::{
+    Failure, Run, RunKey, Timestamp, Transition,
+    apply::{RefusedCommand, Turn},
+    event::WorkflowTaskFailedCause,
+    store::{Reply, RunWrite},
+    transition::ActivityTask,
+};
+
+use super::{
+    Input, ToOwner,
+    actor::{Actor, Adoption, AfterCommit, Phase},
+    thread::{RunningTask, State, WorkflowThread},
+    timers::Alarm,
+};
+use crate::executor::{Activated, Activation};
+
+/// What a step wants beside its transition.
+#[derive(Default)]
+struct Wishes {
+    launches: Vec<ActivityTask>,
+    /// The input that says that the code was given up.
+    timed_out: bool,
+}
+
+/// What came of a step.
+enum Made {
+    Step(Box<(Transition, AfterCommit)>),
+    /// The executor does not know the run any more; the inputs are to be given again after it was read.
+    StateLost(Vec<Input>),
+}
+
+impl WorkflowThread {
+    /// Lets a run make a step, if it has something to do and nothing of it is under way.
+    pub(super) fn make_step(&mut self, key: RunKey) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let now = shared.context.clock.now();
+        let Some(actor) = state.actors.get(&key).filter(|actor| actor.may_step()) else { return };
+        let draining = shared.context.is_draining();
+        if draining
+            && actor.is_idle()
+            && actor.inputs.is_empty()
+            && actor.adoption.is_none()
+            && !self.runs_activities(actor)
+        {
+            state.to_release.push(key);
+            return;
+        }
+        let something = !actor.inputs.is_empty() || actor.adoption.is_some() || actor.run.wants_task(now);
+        if !something {
+            return;
+        }
+        if !actor.can_activate() && !draining {
+            self.load(&mut state, key);
+            return;
+        }
+        let Some(mut actor) = state.actors.remove(&key) else { return };
+        state.steps += 1;
+        actor.touched = state.steps;
+        let inputs = std::mem::take(&mut actor.inputs);
+        state.running = Some(self.running(&actor, &inputs));
+        drop(state);
+
+        let made = self.step(&mut actor, inputs, now, draining);
+
+        let mut state = shared.lock();
+        if state.generation != self.generation {
+            return;
+        }
+        state.running = None;
+        if let Some(at) = actor.retry_at {
+            state.alarms.set(at, key, Alarm::RetryTask);
+        }
+        let starting = matches!(actor.phase, Phase::Starting(_));
+        match made {
+            Made::Step(step) => {
+                state.actors.insert(key, actor);
+                if starting {
+                    self.submit_start(&mut state, key, *step);
+                } else {
+                    self.submit(&mut state, key, step.0, step.1);
+                }
+            }
+            Made::StateLost(inputs) => {
+                actor.inputs = inputs;
+                (actor.cached, actor.whole) = (false, false);
+                state.actors.insert(key, actor);
+                self.load(&mut state, key);
+            }
+        }
+    }
+
+    /// Hands a transition to the store; one without anything to write is committed as it is.
+    pub(super) fn submit(&mut self, state: &mut State, key: RunKey, transition: Transition, after: AfterCommit) {
+        let Some(actor) = state.actors.get_mut(&key) else { return };
+        if transition.is_empty() {
+            self.committed(state, key, &[], after);
+            return;
+        }
+        actor.phase = Phase::Writing(after);
+        actor.timers_written.clone_from(&transition.timers);
+        let epoch = actor.epoch;
+        let sender = self.shared.sender.clone();
+        let write = RunWrite { owner: self.shared.context.worker, owner_epoch: epoch, transition };
+        let reply = Reply::new(move |outcome| {
+            let _ = sender.send(ToOwner::Written { key, epoch, outcome });
+        });
+        self.shared.context.store.write(write, reply);
+    }
+
+    fn running(&self, actor: &Actor, inputs: &[Input]) -> RunningTask {
+        let timeout = actor.run.started.workflow_task_timeout_ms.map(std::time::Duration::from_millis);
+        RunningTask {
+            key: actor.key(),
+            epoch: actor.epoch,
+            workflow_type: actor.run.started.workflow_type.clone(),
+            since: Instant::now(),
+            timeout: timeout.unwrap_or(self.shared.context.options.workflow_task_timeout),
+            warned: false,
+            inputs: inputs.to_vec(),
+            failures: actor.failures,
+        }
+    }
+
+    /// Makes the step: inputs, lost attempts, the workflow's code, where its activities run.
+    fn step(&mut self, actor: &mut Actor, inputs: Vec<Input>, now: Timestamp, draining: bool) -> Made {
+        let shared = Arc::clone(&self.shared);
+        let context = &shared.context;
+        let mut wishes = Wishes::default();
+        let Actor { run, events, cached, whole, failures, retry_at, adoption, mine, .. } = actor;
+        let mut turn = Turn::begin(run, now);
+        for input in &inputs {
+            take_input(&mut turn, input.clone(), &context.identity, &mut wishes);
+        }
+        if let Some(adoption) = adoption.take() {
+            self.adopt(&mut turn, adoption, mine, &mut wishes);
+        }
+        let due = wishes.timed_out || retry_at.is_none_or(|at| at <= turn.now());
+        let mut ran = false;
+        if due && !draining && turn.start_task(&context.identity, context.options.build_id.as_deref()) {
+            *retry_at = None;
+            ran = true;
+            let activated = if wishes.timed_out {
+                Activated::Failed { cause: WorkflowTaskFailedCause::NoProgress, failure: never_returned() }
+            } else {
+                activate(&mut *self.executor, &turn, events, *whole && !*cached)
+            };
+            let failed = match activated {
+                Activated::NeedsHistory => return Made::StateLost(inputs),
+                Activated::Failed { cause, failure } => Some((cause, failure)),
+                Activated::Completed { commands, published } => refusal(turn.complete_task(commands, published)),
+            };
+            events.clear();
+            (*cached, *whole) = (failed.is_none(), false);
+            match failed {
+                None => *failures = 0,
+                Some((cause, failure)) => {
+                    *failures += 1;
+                    self.executor.evict(turn.run().key);
+                    report_failure(turn.run(), cause, &failure, *failures);
+                    *retry_at = Some(match wishes.timed_out {
+                        true => turn.time_out_task(failure, *failures),
+                        false => turn.fail_task(cause, failure, *failures),
+                    });
+                }
+            }
+        }
+        if !ran && (*cached || *whole) {
+            events.extend(turn.events().iter().cloned());
+        }
+        let (transition, after) = self.place(turn, wishes, inputs);
+        Made::Step(Box::new((transition, after)))
+    }
+
+    /// Looks at activities that have neither an outcome nor an attempt that runs here nor somebody else who has them.
+    fn adopt(&self, turn: &mut Turn<'_>, adoption: Adoption, mine: &[u64], wishes: &mut Wishes) {
+        let run = turn.run().key;
+        let pending: Vec<(u64, bool)> =
+            turn.run().activities.iter().map(|(id, pending)| (*id, pending.has_row)).collect();
+        for (activity_id, has_row) in pending {
+            let unwatched = !has_row || mine.contains(&activity_id);
+            if !unwatched || self.shared.context.pool.runs(run, activity_id) {
+                continue;
+            }
+            match adoption {
+                Adoption::MayHaveBegun => turn.activity_lost(activity_id, &self.shared.context.identity),
+                Adoption::NeverBegan => wishes.launches.extend(turn.current_attempt(activity_id)),
+            }
+        }
+    }
+
+    /// Decides where the attempts that the step asks for run, here at once or offered to every worker of their queue,
+    /// and ends the step.
+    fn place(&self, mut turn: Turn<'_>, wishes: Wishes, inputs: Vec<Input>) -> (Transition, AfterCommit) {
+        let context = &self.shared.context;
+        let here = |task: &ActivityTask| {
+            context.options.queues.contains(&task.task_queue)
+                && context.pool.serves(&task.activity_type)
+                && !context.is_draining()
+                && (context.pool.has_room() || !context.peers.serve_activities(&task.task_queue))
+        };
+        let asked = &turn.transition().attempts;
+        let offered: Vec<_> = asked.iter().filter(|task| !here(task)).map(|task| task.activity_id).collect();
+        offered.iter().for_each(|activity_id| turn.offer_activity(*activity_id, false));
+        let mut out = turn.finish();
+        let mut after = AfterCommit { inputs, closes: out.closes, launches: wishes.launches, ..AfterCommit::default() };
+        after.launches.append(&mut out.attempts);
+        after.offered_at = out.activities.iter().filter(|row| !row.claimed_by_owner).map(|row| row.visible_at).min();
+        after.result = out.events.last().filter(|_| out.closes.is_some()).and_then(crate::engine::result_of);
+        after.cancels = out.cancel_requests().collect();
+        (out, after)
+    }
+}
+
+fn refusal(completed: Result<(), RefusedCommand>) -> Option<(WorkflowTaskFailedCause, Failure)> {
+    completed.err().map(|refused| (refused.cause, Failure::application("RefusedCommand", refused.problem)))
+}
+
+fn take_input(turn: &mut Turn<'_>, input: Input, identity: &str, wishes: &mut Wishes) {
+    match input {
+        Input::Message(message) => turn.message(message),
+        Input::Outcome(outcome) => turn.activity_outcome(outcome),
+        Input::AttemptLost { activity_id, attempt } => {
+            let current = turn.run().activities.get(&activity_id).is_some_and(|pending| pending.attempt == attempt);
+            if current {
+                turn.activity_lost(activity_id, identity);
+            }
+        }
+        Input::Heartbeat { activity_id, attempt, details } => turn.activity_heartbeat(activity_id, attempt, details),
+        Input::TimerDue(timer_id) => turn.timer_due(timer_id),
+        Input::RetryTask => {}
+        Input::TaskTimedOut => wishes.timed_out = true,
+    }
+}
+
+/// Runs the code over what it has not seen.
+fn activate(
+    executor: &mut dyn crate::executor::Executor,
+    turn: &Turn<'_>,
+    earlier: &[dacapo_core::Event],
+    from_start: bool,
+) -> Activated {
+    let started = Instant::now();
+    let joined;
+    let events = if earlier.is_empty() {
+        turn.events()
+    } else {
+        joined = [earlier, turn.events()].concat();
+        &joined
+    };
+    let run = turn.run();
+    let activated = executor.activate(Activation { run: run.key, started: &run.started, events, from_start });
+    metrics::histogram!("dacapo_workflow_task_seconds").record(started.elapsed().as_secs_f64());
+    activated
+}
+
+fn never_returned() -> Failure {
+    Failure::application(
+        "WorkflowTaskTimedOut",
+        "the workflow's code did not come back to an await in time; its thread was given up. Look for a loop without an \
+         await, or for blocking work, and move it into an activity",
+    )
+}
+
+fn report_failure(run: &Run, cause: WorkflowTaskFailedCause, failure: &Failure, attempt: u32) {
+    metrics::counter!("dacapo_workflow_task_failures_total", "cause" => format!("{cause:?}")).increment(1);
+    tracing::warn!(
+        namespace = %run.started.namespace,
+        workflow_id = %run.started.workflow_id,
+        run_id = %run.key.run_id,
+        workflow_type = %run.started.workflow_type,
+        correlation_id = %run.started.correlation_id,
+        ?cause,
+        attempt,
+        position = failure.position.as_deref(),
+        "a workflow task failed: {}",
+        failure.message
+    );
+}

@@ -1,0 +1,122 @@
+//! Claims runs and activities that wait for a worker, as many as there is room for.
+
+use std::{sync::Arc, time::Duration};
+
+use dacapo_core::{
+    limits,
+    store::{ActivityClaim, RunClaim, StoreError},
+};
+use tokio::sync::Notify;
+
+use super::{Alarm, inbox::Mail};
+use crate::owner::{Context, Owners};
+
+/// The wait after the database could not answer.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// The wait for room when every run in memory has something to do.
+const ROOM_WAIT: Duration = Duration::from_millis(50);
+
+/// Claims runs whenever `wake` rings.
+pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<Notify>, mail: Arc<Mail>) {
+    let claim = RunClaim {
+        namespace: context.options.namespace.clone(),
+        queues: context.options.queues.clone(),
+        workflow_types: context.factory.workflow_types(),
+        limit: 0,
+    };
+    if claim.workflow_types.is_empty() {
+        return std::future::pending().await;
+    }
+    loop {
+        wake.notified().await;
+        loop {
+            let room = context.options.cached_runs.saturating_sub(context.owned());
+            if room == 0 {
+                owners.make_room(limits::CLAIM_RUNS_MAX);
+                let _ = tokio::time::timeout(ROOM_WAIT, context.room.notified()).await;
+            }
+            let limit = room.min(limits::CLAIM_RUNS_MAX);
+            if limit == 0 {
+                continue;
+            }
+            match claim_once(&context, &owners, &mail, RunClaim { limit, ..claim.clone() }).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "runs cannot be claimed");
+                    tokio::time::sleep(RETRY).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+async fn claim_once(context: &Context, owners: &Owners, mail: &Mail, claim: RunClaim) -> Result<usize, StoreError> {
+    let claimed = context.store.claim_runs(context.worker, &claim).await?;
+    let mine: Vec<_> =
+        claimed.stale.iter().filter(|(_, owner)| *owner == context.worker).map(|(run, _)| *run).collect();
+    if !mine.is_empty() {
+        mail.wanted(&mine);
+    }
+    if claimed.runs.is_empty() {
+        return Ok(0);
+    }
+    let keys: Vec<_> = claimed.runs.iter().map(|run| run.key).collect();
+    // A claim that cannot be read now is found by the comparison that follows a renewal of the lease.
+    for loaded in context.store.load(&keys).await? {
+        if loaded.owner == Some(context.worker) {
+            owners.claimed(loaded);
+        }
+    }
+    Ok(keys.len())
+}
+
+/// Claims activities whenever `wake` rings and slots are free.
+pub(crate) async fn claim_activities(context: Arc<Context>, wake: Arc<Notify>) {
+    let claim = ActivityClaim {
+        namespace: context.options.namespace.clone(),
+        queues: context.options.queues.clone(),
+        limit: 0,
+    };
+    loop {
+        tokio::select! {
+            () = wake.notified() => {}
+            () = context.activity_due.rung(&context.clock) => {}
+        }
+        loop {
+            let limit = context.pool.room();
+            if limit == 0 {
+                context.pool.freed.notified().await;
+                continue;
+            }
+            match context.store.claim_activities(context.worker, &ActivityClaim { limit, ..claim.clone() }).await {
+                Ok(claimed) if claimed.is_empty() => break,
+                Ok(claimed) => claimed.into_iter().for_each(|claimed| context.pool.start_claimed(claimed)),
+                Err(error) => {
+                    tracing::debug!(%error, "activities cannot be claimed");
+                    tokio::time::sleep(RETRY).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Moves due timers into the inboxes of their runs whenever the alarm rings.
+pub(crate) async fn move_timers(context: Arc<Context>, alarm: Arc<Alarm>) {
+    loop {
+        alarm.rung(&context.clock).await;
+        loop {
+            match context.store.move_due_timers(limits::SWEEP_BATCH).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "timers cannot be moved");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Keeps the process a member of the fleet and the fleet whole: one statement every two seconds renews the lease and
+//! says what there is to do; hints say it sooner.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use dacapo_core::{
+    RunKey, Timestamp, WorkerId, limits,
+    store::{Beat, BeatInterest, Hint, StoreError},
+};
+use tokio::sync::Notify;
+
+use super::{Alarm, inbox::Mail};
+use crate::owner::{Context, Owners};
+
+/// The time between two sweeps of one process.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The time between two looks at who else serves the queues.
+const PEERS: Duration = Duration::from_secs(10);
+
+/// The wait before a lost beat is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What wakes the roles.
+#[derive(Clone)]
+pub(crate) struct Bells {
+    pub(crate) runs: Arc<Notify>,
+    pub(crate) activities: Arc<Notify>,
+    pub(crate) timers: Arc<Alarm>,
+    pub(crate) mail: Arc<Mail>,
+    pub(crate) gone: Arc<Notify>,
+}
+
+impl Bells {
+    pub(crate) fn new() -> Self {
+        Self {
+            runs: Arc::default(),
+            activities: Arc::default(),
+            timers: Arc::default(),
+            mail: Arc::default(),
+            gone: Arc::default(),
+        }
+    }
+
+    /// Rings them all.
+    pub(crate) fn ring_all(&self) {
+        self.runs.notify_one();
+        self.activities.notify_one();
+        self.timers.ring();
+        self.mail.all_wanted();
+        self.gone.notify_one();
+    }
+}
+
+/// Turns hints into bells for as long as it is polled.
+pub(crate) async fn listen(context: Arc<Context>, bells: Bells) {
+    let mut hints = context.store.hints();
+    bells.ring_all();
+    loop {
+        match hints.next().await {
+            Hint::RunsReady(queue) if context.options.queues.contains(&queue) => bells.runs.notify_one(),
+            Hint::ActivitiesReady(queue) if context.options.queues.contains(&queue) => bells.activities.notify_one(),
+            Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) => {}
+            Hint::Inbox(runs) => bells.mail.wanted(&runs),
+            Hint::WorkerGone => bells.gone.notify_one(),
+            Hint::Everything => bells.ring_all(),
+        }
+    }
+}
+
+/// Renews the lease until it is lost; returns then.
+pub(crate) async fn keep(context: Arc<Context>, owners: Owners, bells: Bells) {
+    let interest = |context: &Context| BeatInterest {
+        lease: context.options.lease,
+        namespace: context.options.namespace.clone(),
+        queues: context.options.queues.clone(),
+        busy: context.pool.busy(),
+        owned: context.owned(),
+    };
+    let mut unknown = HashMap::new();
+    let mut swept = Instant::now();
+    let mut peers_at: Option<Instant> = None;
+    loop {
+        let wait = match context.store.beat(context.worker, &interest(&context)).await {
+            Ok(beat) => {
+                context.clock.adjust(beat.now);
+                heed(&context, &owners, &bells, &beat, &mut unknown).await;
+                context.options.lease_renewal
+            }
+            Err(StoreError::LeaseLost { worker }) => {
+                tracing::error!(%worker, "the lease was lost; everything owned under it is dropped");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the lease could not be renewed");
+                RETRY
+            }
+        };
+        if peers_at.is_none_or(|at| at.elapsed() >= PEERS) {
+            peers_at = Some(Instant::now());
+            learn_peers(&context).await;
+        }
+        if swept.elapsed() >= SWEEP {
+            swept = Instant::now();
+            sweep(&context).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = bells.gone.notified() => {}
+        }
+    }
+}
+
+async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, unknown: &mut HashMap<RunKey, i32>) {
+    if beat.runs_ready {
+        bells.runs.notify_one();
+    }
+    if beat.activities_ready {
+        bells.activities.notify_one();
+    }
+    if beat.inbox_waiting {
+        bells.mail.all_wanted();
+    }
+    if let Some(at) = beat.next_due_at {
+        bells.timers.set(at.max(Timestamp(1)));
+        // A row that becomes visible later is claimed by whoever looks then.
+        context.activity_due.set(at.max(Timestamp(1)));
+        let (runs, clock_at) = (Arc::clone(&bells.runs), at.since(context.clock.now()));
+        if clock_at < context.options.lease_renewal {
+            context.tracker.spawn(async move {
+                tokio::time::sleep(clock_at).await;
+                runs.notify_one();
+            });
+        }
+    }
+    if beat.activities_overdue
+        && let Err(error) = context.store.expire_activities(limits::SWEEP_BATCH).await
+    {
+        tracing::debug!(%error, "overdue activities cannot be handled");
+    }
+    for dead in &beat.lapsed {
+        take_over(context, *dead).await;
+    }
+    compare(context, owners, beat.owned, unknown).await;
+    metrics::gauge!("dacapo_owned_runs").set(context.owned() as f64);
+    metrics::gauge!("dacapo_activities_busy").set(context.pool.busy() as f64);
+}
+
+/// Takes over what a dead process owned, batch by batch.
+async fn take_over(context: &Context, dead: WorkerId) {
+    let mut moved = 0;
+    loop {
+        match context.store.take_over(dead, limits::SWEEP_BATCH).await {
+            Ok(0) => break,
+            Ok(batch) => moved += batch,
+            Err(error) => {
+                tracing::warn!(%error, worker = %dead, "a take-over is interrupted; the next beat goes on");
+                break;
+            }
+        }
+    }
+    if moved > 0 {
+        tracing::warn!(worker = %dead, moved, "took over what a dead worker owned");
+        metrics::counter!("dacapo_takeovers_total").increment(moved);
+    }
+}
+
+/// Looks for runs that name this process as their owner and that it does not know: an answer was lost. One that is
+/// unknown in two looks in a row, so that nothing can be under way, is read and owned.
+async fn compare(context: &Context, owners: &Owners, owned: u64, unknown: &mut HashMap<RunKey, i32>) {
+    if owned <= context.owned() as u64 && unknown.is_empty() {
+        return;
+    }
+    let Ok(stored) = context.store.owned_runs(context.worker).await else { return };
+    let known: HashSet<RunKey> = owners.owned_runs().into_iter().map(|(run, _)| run).collect();
+    let now: HashMap<RunKey, i32> = stored.into_iter().filter(|(run, _)| !known.contains(run)).collect();
+    let lost: Vec<RunKey> =
+        now.iter().filter(|(run, epoch)| unknown.get(run) == Some(epoch)).map(|(run, _)| *run).collect();
+    *unknown = now;
+    for batch in lost.chunks(limits::CLAIM_RUNS_MAX) {
+        tracing::warn!(runs = batch.len(), "found runs whose claim had no answer");
+        let Ok(loaded) = context.store.load(batch).await else { return };
+        loaded.into_iter().filter(|run| run.owner == Some(context.worker)).for_each(|run| owners.claimed(run));
+    }
+}
+
+async fn learn_peers(context: &Context) {
+    let Ok(workers) = context.store.workers().await else { return };
+    let now = context.clock.now();
+    let others = workers.into_iter().filter(|worker| {
+        worker.worker != context.worker && !worker.activity_types.is_empty() && worker.lease_until > now
+    });
+    context.peers.learn(others.flat_map(|worker| worker.queues).collect());
+}
+
+async fn sweep(context: &Context) {
+    match context.store.sweep().await {
+        Ok(findings) => {
+            for finding in findings {
+                metrics::counter!("dacapo_sweep_repairs_total", "kind" => finding.kind).increment(finding.rows);
+                tracing::error!(
+                    kind = finding.kind,
+                    rows = finding.rows,
+                    "the sweeper repaired what should be impossible"
+                );
+            }
+        }
+        Err(error) => tracing::debug!(%error, "the sweep was not possible"),
+    }
+    if context.exhausted.load(Ordering::Relaxed) {
+        tracing::error!("workflow threads are exhausted");
+    }
+}
