@@ -54,7 +54,7 @@ pub(super) enum Phase {
     /// Its start is being written.
     Starting(Box<Starting>),
     /// A step is being written.
-    Writing(AfterCommit),
+    Writing(Box<AfterCommit>),
     /// It is being read again.
     Loading,
     /// It is being given back.

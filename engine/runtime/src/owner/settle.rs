@@ -30,7 +30,7 @@ impl WorkflowThread {
         match outcome {
             WriteOutcome::Applied => {
                 let timers = std::mem::take(&mut actor.timers_written);
-                self.committed(state, key, &timers, after);
+                self.committed(state, key, &timers, *after);
             }
             WriteOutcome::Fenced => {
                 tracing::info!(run_id = %key.run_id, "the run is not this process's any more; it is dropped");
@@ -38,17 +38,17 @@ impl WorkflowThread {
                 self.forget(state, key);
             }
             WriteOutcome::InboxNotEmpty => {
-                give_again(actor, after);
+                give_again(actor, *after);
                 self.load(state, key);
             }
             WriteOutcome::Unknown => {
                 metrics::counter!("dacapo_unknown_writes_total").increment(1);
-                give_again(actor, after);
+                give_again(actor, *after);
                 self.resolve(state, key);
             }
             WriteOutcome::Rejected(error) => {
                 tracing::error!(run_id = %key.run_id, %error, "the database refuses a step of the run; it is tried again later");
-                give_again(actor, after);
+                give_again(actor, *after);
                 let at = self.shared.context.clock.now().plus_ms(REJECTED_RETRY_MS);
                 actor.failures = actor.failures.max(1);
                 actor.retry_at = Some(at);

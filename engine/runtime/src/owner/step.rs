@@ -101,7 +101,7 @@ impl WorkflowThread {
             self.committed(state, key, &[], after);
             return;
         }
-        actor.phase = Phase::Writing(after);
+        actor.phase = Phase::Writing(Box::new(after));
         actor.timers_written.clone_from(&transition.timers);
         let epoch = actor.epoch;
         let sender = self.shared.sender.clone();
