@@ -104,18 +104,8 @@ pub struct ActivityRow {
     pub last_failure: Option<Failure>,
     /// What the last recorded heartbeat said.
     pub last_heartbeat: Option<Payload>,
-    /// Whether whoever runs it is to be told to stop.
-    pub cancel_requested: bool,
     /// What whoever runs it must know.
     pub task: Box<ActivityTask>,
-}
-
-impl ActivityRow {
-    /// Notes that whoever runs the attempt is to be told to stop; nobody need wait for it any longer.
-    pub(crate) fn cancel_at(&mut self, now: Timestamp) {
-        self.cancel_requested = true;
-        self.visible_at = self.visible_at.min(now);
-    }
 }
 
 /// A row of `timers`.
@@ -171,8 +161,8 @@ pub struct Transition {
     pub activities: Vec<ActivityRow>,
     /// Rows to remove.
     pub dropped_activities: Vec<ActivityId>,
-    /// Rows whose worker is to be told to stop the attempt. One that nobody has claimed becomes visible at once: whoever
-    /// takes it finds the request and reports the cancellation.
+    /// Rows whose worker is to be told to stop the attempt, noted after the rows above are written. One that nobody has
+    /// claimed becomes visible at once: whoever takes it finds the request and reports the cancellation.
     pub canceled_activities: Vec<ActivityId>,
     /// Rows to write.
     pub timers: Vec<TimerRow>,
@@ -245,9 +235,6 @@ impl Transition {
             |id| next.dropped_activities.contains(&id) || next.activities.iter().any(|row| row.activity_id == id);
         self.activities.retain(|row| !replaced(row.activity_id));
         self.attempts.retain(|task| !replaced(task.activity_id));
-        for row in self.activities.iter_mut().filter(|row| next.canceled_activities.contains(&row.activity_id)) {
-            row.cancel_at(next.events.first().map_or(row.visible_at, |event| event.event_time));
-        }
         self.timers.retain(|row| !next.dropped_timers.contains(&row.timer_id));
         self.events.extend(next.events);
         self.signals = next.signals;

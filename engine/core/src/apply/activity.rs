@@ -91,10 +91,8 @@ impl Turn<'_> {
         let (scheduled_event_id, has_row) = (pending.scheduled_event_id, pending.has_row);
         let requested = ActivityTaskCancelRequested { activity_id, scheduled_event_id };
         self.push(EventKind::ActivityTaskCancelRequested(requested));
-        match self.out.activities.iter_mut().find(|row| row.activity_id == activity_id) {
-            Some(row) => row.cancel_at(self.now),
-            None if has_row => self.out.canceled_activities.push(activity_id),
-            None => {}
+        if has_row {
+            self.out.canceled_activities.push(activity_id);
         }
     }
 
@@ -169,6 +167,7 @@ impl Turn<'_> {
         self.push(outcome);
         self.out.attempts.retain(|task| task.activity_id != activity_id);
         self.out.activities.retain(|row| row.activity_id != activity_id);
+        self.out.canceled_activities.retain(|id| *id != activity_id);
         if has_row {
             self.out.dropped_activities.push(activity_id);
         }
@@ -178,6 +177,9 @@ impl Turn<'_> {
         let open = self.is_open();
         let Some(pending) = self.run.activities.get_mut(&task.activity_id).filter(|_| open) else { return };
         pending.has_row = true;
+        if pending.cancel_requested {
+            self.out.canceled_activities.push(task.activity_id);
+        }
         self.out.attempts.retain(|attempt| attempt.activity_id != task.activity_id);
         self.out.activities.retain(|row| row.activity_id != task.activity_id);
         self.out.activities.push(ActivityRow {
@@ -187,7 +189,6 @@ impl Turn<'_> {
             claimed_by_owner,
             last_failure: pending.last_failure.clone(),
             last_heartbeat: pending.last_heartbeat.clone(),
-            cancel_requested: pending.cancel_requested,
             task: Box::new(task),
         });
     }
