@@ -45,7 +45,7 @@ fn date_at(text: &str, tokens: &[(usize, &str)]) -> (usize, Option<String>) {
                 && word(n).starts_with(char::is_uppercase)
                 && (**m == lower || (lower.len() <= 4 && m.starts_with(&lower)))
         };
-        MONTHS.iter().position(|m| named(m)).map(|m| m + 1)
+        MONTHS.iter().position(named).map(|m| m + 1)
     };
     let day = |n: usize| number(n).filter(|d| word(n).len() <= 2 && (1..=31).contains(d));
     let joined = |n: usize| tokens.get(n + 1).is_some_and(|(at, _)| text[..*at].ends_with('-'));

@@ -172,6 +172,10 @@ fn limitations(input: &Synthesize) -> Vec<String> {
     }
     found.extend(input.aggregated.identified_gaps.iter().cloned());
     found.extend(input.aggregated.inconsistencies.iter().cloned());
+    let described = input.requirements.iter().filter(|r| r.kind == RequirementKind::Constraint).map(|r| &r.text);
+    for constraint in described.chain(&input.task.context.constraints) {
+        found.push(format!("Given to the team and not checked by a program: \"{constraint}\""));
+    }
     found.extend(input.limitations.iter().cloned());
     found
 }
