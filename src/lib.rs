@@ -1,1 +1,35 @@
-//! Dacapo.
+//! Durable workflows as ordinary async Rust, on nothing but Postgres.
+//!
+//! A workflow is an `async fn` whose progress survives the death of every process: its history is its only state. A
+//! library user needs this crate and a Postgres; the features add
+//!
+//! - `cli`: the command line as a library (`dacapo::cli`), with private Postgres, metrics and health; it includes
+//!   `server`;
+//! - `server`: metrics and health over HTTP, for processes with a `main` of their own;
+//! - `builtin`: the built-in agent workflows and their activities;
+//! - `full`: everything, as the `dacapo` binary has it.
+//!
+//! The engine is in crates of its own, which this one only brings together; `docs/architecture.md` says how.
+
+extern crate self as dacapo;
+
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+pub mod logging;
+pub mod prelude;
+
+#[cfg(feature = "cli")]
+pub use cli::cli;
+pub use dacapo_core as core;
+pub use dacapo_runtime::{
+    Client, ClientError, Description, Engine, Started, WorkerError, WorkerOptions, WorkerProcess, WorkflowExecution,
+};
+#[cfg(feature = "server")]
+pub use dacapo_server as server;
+pub use dacapo_store::{PgStore, PgStoreOptions};
+#[doc(hidden)]
+pub use dacapo_worker::__private;
+pub use dacapo_worker::*;
+#[cfg(feature = "builtin")]
+pub use dacapo_workflows as workflows;

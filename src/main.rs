@@ -1,1 +1,7 @@
-fn main(){}
+//! The `dacapo` binary: the command line with the built-in workflows.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dacapo::cli(dacapo::Registry::new())
+}

@@ -181,10 +181,7 @@ impl Client {
         let asked_for = request.key();
         let workflow_id = request.workflow_id;
         match outcome {
-            StartOutcome::Started => {
-                metrics::counter!("dacapo_workflow_starts_total").increment(1);
-                Ok(Started { run: asked_for, new: true })
-            }
+            StartOutcome::Started => Ok(Started { run: asked_for, new: true }),
             StartOutcome::Duplicate { run, .. } => Ok(Started { run, new: run == asked_for }),
             StartOutcome::UsedExisting { run } => Ok(Started { run, new: false }),
             StartOutcome::AlreadyOpen { run_id } => Err(ClientError::AlreadyOpen { workflow_id, run_id }),
@@ -375,20 +372,25 @@ impl Client {
         {
             return Ok(outcome);
         }
-        self.persist(|| async {
-            let now = self.shared.clock.now();
-            let delay_ms = request.start_delay_ms.filter(|_| request.signal.is_none()).unwrap_or(0);
-            let (reply, answer) = reply();
-            let start = StartWrite {
-                request: request.clone(),
-                transition: request.transition(now),
-                owner: None,
-                ready_at: now.plus_ms(delay_ms),
-            };
-            self.shared.store.start(start, reply);
-            answer.await.unwrap_or_else(|_| Err(no_answer()))
-        })
-        .await
+        let outcome = self
+            .persist(|| async {
+                let now = self.shared.clock.now();
+                let delay_ms = request.start_delay_ms.filter(|_| request.signal.is_none()).unwrap_or(0);
+                let (reply, answer) = reply();
+                let start = StartWrite {
+                    request: request.clone(),
+                    transition: request.transition(now),
+                    owner: None,
+                    ready_at: now.plus_ms(delay_ms),
+                };
+                self.shared.store.start(start, reply);
+                answer.await.unwrap_or_else(|_| Err(no_answer()))
+            })
+            .await?;
+        if outcome == StartOutcome::Started {
+            metrics::counter!("dacapo_workflow_starts_total").increment(1);
+        }
+        Ok(outcome)
     }
 
     /// Sends a message to a run. When only the workflow id is given and its newest run closes meanwhile, the message

@@ -1,0 +1,53 @@
+//! `worker`: one process of the fleet.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::{
+    Context,
+    connect::{Connection, Database, Patience, redact},
+    exit::Stop,
+    process::{Telemetry, WorkerArgs, serve, stop_on_signals},
+};
+
+/// Runs a worker: one process of the fleet that serves task queues
+///
+/// SIGTERM and Ctrl-C make it hand its work back and leave; once more ends it at once.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Worker {
+    #[command(flatten)]
+    worker: WorkerArgs,
+    /// Where to serve /metrics, /livez and /readyz, such as 0.0.0.0:9464; nowhere when absent
+    #[arg(long, env = "DACAPO_METRICS_ADDR", value_name = "ADDRESS")]
+    metrics_addr: Option<SocketAddr>,
+}
+
+impl Worker {
+    /// Runs the verb.
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
+        let mut tasks = JoinSet::new();
+        let stop = stop_on_signals(&mut tasks)?;
+        let telemetry = Telemetry::begin(self.metrics_addr).await?;
+        let address = telemetry.address();
+        let database = Database::find(context, false).await?;
+        let shown = redact(&database.url);
+        // Giving up the wait for a database loses nothing: nothing has been taken yet.
+        let connection = tokio::select! {
+            connection = Connection::open(context, database, Patience::Endless) => connection?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let queues = self.worker.queues();
+        let ready = || {
+            if context.output.json {
+                return context.output.value(&json!({"metrics_addr": address, "queues": queues}));
+            }
+            tracing::info!(database = shown, queues, metrics = ?address, "ready");
+            Ok(())
+        };
+        serve(context, &connection, &self.worker, telemetry, &stop, ready).await?;
+        connection.close().await
+    }
+}
