@@ -6,6 +6,7 @@ mod clock;
 pub mod describe;
 mod engine;
 pub mod executor;
+pub mod memory;
 mod options;
 mod owner;
 mod roles;
@@ -17,5 +18,6 @@ pub use engine::{Engine, process_identity};
 pub use executor::{
     Activated, Activation, ActivityControl, ActivityFuture, ActivityRunner, Executor, ExecutorFactory, Heartbeat,
 };
+pub use memory::MemoryStore;
 pub use options::WorkerOptions;
 pub use worker_process::{WorkerError, WorkerProcess, WorkerState};

@@ -1,0 +1,154 @@
+//! What is read to show, list and wait for runs.
+
+use std::collections::BTreeMap;
+
+use dacapo_core::{
+    Namespace, RunId, RunKey, TaskQueue, Timestamp, WorkflowId,
+    store::{ActivityInfo, QueueDepth, RunDescription, RunFilter, RunInfo, RunResult, StoredTransition, WorkerInfo},
+};
+
+use super::state::State;
+
+impl State {
+    /// Finds the newest run of a workflow id, or a given one.
+    pub(super) fn find_run(&self, namespace: &Namespace, id: &WorkflowId, run_id: Option<RunId>) -> Option<RunInfo> {
+        let id = (namespace.clone(), id.clone());
+        let open = self.open_ids.get(&id).copied();
+        let mut closed = self.closed_ids.get(&id).into_iter().flatten().map(|(_, key)| *key);
+        let found = match run_id {
+            Some(run_id) => open.into_iter().chain(closed).find(|key| key.run_id == run_id),
+            None => open.or(closed.next_back()),
+        };
+        self.info(found?)
+    }
+
+    /// Describes one run.
+    pub(super) fn describe(&self, key: RunKey, now: Timestamp) -> Option<RunDescription> {
+        let info = self.info(key)?;
+        let open = self.open.get(&key);
+        let owner = open.and_then(|run| run.owner);
+        let identity = owner.and_then(|owner| self.workers.get(&owner)).map(|row| row.registration.identity.clone());
+        let activities = self.activities_of(key).map(|(activity_id, slot)| ActivityInfo {
+            activity_id,
+            activity_type: slot.row.task.activity_type.to_string(),
+            task_queue: slot.row.task.task_queue.clone(),
+            attempt: slot.row.attempt,
+            visible_at: slot.row.visible_at,
+            claimed_by: slot.claim.map(|claim| claim.worker),
+            claimed_at: slot.claim.map(|claim| claim.claimed_at),
+            last_failure: slot.row.last_failure.clone(),
+            last_heartbeat: slot.row.last_heartbeat.clone(),
+        });
+        Some(RunDescription {
+            info,
+            owner,
+            owner_identity: identity,
+            owner_epoch: open.map_or_else(|| self.closed.get(&key).map_or(0, |it| it.owner_epoch), |it| it.owner_epoch),
+            ready_at: self.ready.get(&key).map(|row| row.visible_at),
+            inbox: self.inbox.get(&key).map_or(0, BTreeMap::len) as i64,
+            problem: open.and_then(|run| run.problem.clone()),
+            parked: open.is_some_and(|run| run.parked),
+            activities: activities.collect(),
+            timers: self.timers.range((key, 0)..=(key, u64::MAX)).map(|((_, id), at)| (*id, *at)).collect(),
+            result: self.closed.get(&key).map(|run| run.result.clone()),
+            now,
+        })
+    }
+
+    /// Reads a history from an event id on.
+    pub(super) fn history(&self, run: RunKey, from_event_id: i64, limit: i64) -> Vec<StoredTransition> {
+        let stored = self.history.get(&run).into_iter().flatten();
+        stored
+            .filter(|it| it.events.last().is_some_and(|event| event.event_id >= from_event_id))
+            .take(usize::try_from(limit).unwrap_or(0))
+            .cloned()
+            .collect()
+    }
+
+    /// Gives the ends of those of the runs that are closed.
+    pub(super) fn results(&self, runs: &[RunKey]) -> Vec<(RunKey, RunResult)> {
+        runs.iter().filter_map(|run| Some((*run, self.closed.get(run)?.result.clone()))).collect()
+    }
+
+    /// Lists runs, newest start first.
+    pub(super) fn list(&self, filter: &RunFilter) -> Vec<RunInfo> {
+        let keys = self.open.keys().chain(self.closed.keys());
+        let mut runs: Vec<RunInfo> =
+            keys.filter_map(|key| self.info(*key)).filter(|run| matches(filter, run)).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse((run.started_at, run.key.run_id)));
+        runs
+    }
+
+    /// Names the values that a workflow published.
+    pub(super) fn published_names(&self, run: RunKey) -> Vec<String> {
+        let of_run = self.published.range((run, String::new())..).take_while(|((of, _), _)| *of == run);
+        of_run.map(|((_, name), _)| name.clone()).collect()
+    }
+
+    /// Counts what waits on queues.
+    pub(super) fn queue_depths(&self, now: Timestamp) -> Vec<QueueDepth> {
+        let mut depths: BTreeMap<(Namespace, TaskQueue), (u64, u64)> = BTreeMap::new();
+        for (key, row) in &self.ready {
+            let Some(run) = self.open.get(key).filter(|_| row.visible_at <= now) else { continue };
+            let queue = (run.facts.namespace.clone(), run.facts.task_queue.clone());
+            depths.entry(queue).or_default().0 += 1;
+        }
+        for slot in self.activities.values() {
+            if slot.claim.is_none() && !slot.reported && slot.row.visible_at <= now {
+                let queue = (slot.row.task.namespace.clone(), slot.row.task.task_queue.clone());
+                depths.entry(queue).or_default().1 += 1;
+            }
+        }
+        let depth =
+            |((namespace, task_queue), (runs, activities))| QueueDepth { namespace, task_queue, runs, activities };
+        depths.into_iter().map(depth).collect()
+    }
+
+    /// Names the live workers of a queue.
+    pub(super) fn served(&self, namespace: &Namespace, queue: &TaskQueue, now: Timestamp) -> Vec<WorkerInfo> {
+        let mut workers = self.workers(now);
+        workers.retain(|worker| {
+            let row = self.workers.get(&worker.worker);
+            row.is_some_and(|row| row.registration.namespace == *namespace) && worker.queues.contains(queue)
+        });
+        workers
+    }
+
+    /// When the next thing is due that only time brings: a timer, a delayed run or attempt, an attempt's deadline.
+    pub(super) fn next_due_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let runs = self.ready.values().map(|row| row.visible_at);
+        let attempts = self.activities.values().filter(|slot| !slot.reported);
+        let attempts = attempts.flat_map(|slot| {
+            let visible_at = slot.claim.is_none().then_some(slot.row.visible_at);
+            visible_at.into_iter().chain(slot.deadline)
+        });
+        self.timers.values().copied().chain(runs).chain(attempts).filter(|at| *at > now).min()
+    }
+}
+
+fn matches(filter: &RunFilter, run: &RunInfo) -> bool {
+    fn wants<T: PartialEq>(wanted: Option<&T>, has: &T) -> bool {
+        wanted.is_none_or(|wanted| wanted == has)
+    }
+    let namespace = filter.namespace.clone().unwrap_or_else(Namespace::default_namespace);
+    let prefix = filter.workflow_id_prefix.as_deref().unwrap_or_default();
+    run.namespace == namespace
+        && wants(filter.status.as_ref(), &run.status)
+        && wants(filter.workflow_type.as_ref(), &run.workflow_type)
+        && wants(filter.task_queue.as_ref(), &run.task_queue)
+        && wants(filter.workflow_id.as_ref(), &run.workflow_id)
+        && run.workflow_id.as_str().starts_with(prefix)
+        && filter.started_after.is_none_or(|at| run.started_at >= at)
+        && filter.started_before.is_none_or(|at| run.started_at < at)
+        && has_attributes(filter, run)
+}
+
+fn has_attributes(filter: &RunFilter, run: &RunInfo) -> bool {
+    if filter.attributes.is_empty() {
+        return true;
+    }
+    let attributes = run.search_attributes.as_ref();
+    let attributes: Option<BTreeMap<String, serde_json::Value>> =
+        attributes.and_then(|payload| payload.decode("search attributes").ok());
+    attributes.is_some_and(|has| filter.attributes.iter().all(|(name, value)| has.get(name) == Some(value)))
+}
