@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dacapo_core::{ActivityOptions, RetryPolicy};
+use dacapo_core::{ActivityOptions, RetryPolicy, activity::MIDDLE_PRIORITY};
 
 /// Name and options of an activity, where nothing is said at the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,7 @@ impl Meta {
             start_to_close_ms: self.start_to_close.map(millis),
             heartbeat_ms: self.heartbeat.map(millis),
             retry_policy: self.retry_policy(),
+            priority: MIDDLE_PRIORITY,
             ..ActivityOptions::default()
         }
     }
@@ -164,6 +165,7 @@ mod tests {
         let options = meta.options();
         assert_eq!((options.start_to_close_ms, options.heartbeat_ms), (Some(30_000), Some(5_000)));
         assert_eq!((options.schedule_to_close_ms, options.schedule_to_start_ms), (None, None));
+        assert_eq!(options.priority, MIDDLE_PRIORITY);
     }
 
     #[test]

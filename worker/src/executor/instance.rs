@@ -13,11 +13,10 @@ use dacapo_core::{
     payload::PayloadError,
 };
 use dacapo_runtime::Activation;
-use tracing::dispatcher::{self, Dispatch};
 
 use super::{
     failure::{TaskFailure, position},
-    outcome_of, panics,
+    outcome_of, panics, quiet,
     wake::Alarm,
 };
 use crate::{
@@ -82,22 +81,22 @@ impl Instance {
         self.next_event_id
     }
 
-    /// Runs the task that has no outcome yet.
+    /// Runs the task that has no outcome yet. A history that ends otherwise, such as a closed one, has none.
     pub(super) fn run_live(&mut self, events: &[Event]) -> Result<Done, TaskFailure> {
-        let Some(last) = events.last() else {
-            return Ok(Done { commands: Vec::new(), published: Vec::new(), closed: false });
+        let Some(last) = events.last().filter(|last| matches!(last.event, EventKind::WorkflowTaskStarted(_))) else {
+            return Ok(Done { commands: Vec::new(), published: Vec::new(), closed: self.has_ended() });
         };
         let span = self.live_span(events);
         let made = span.in_scope(|| self.run_task(events, last.event_time, false))?;
         let commands: Vec<Command> = made.into_iter().map(|made| made.command).collect();
         // The task's completion comes first, then one event for each command.
         self.next_event_id = last.event_id + 2 + commands.len() as i64;
-        Ok(Done { commands, published: self.state.take_published(), closed: matches!(self.code, Code::Ended(_)) })
+        Ok(Done { commands, published: self.state.take_published(), closed: self.has_ended() })
     }
 
     /// Runs one task that history knows the outcome of, with no traces; gives what the code asked for.
     pub(super) fn run_replayed(&mut self, events: &[Event], now: Timestamp) -> Result<Vec<Made>, TaskFailure> {
-        dispatcher::with_default(&Dispatch::none(), || self.run_task(events, now, true))
+        quiet::silently(|| self.run_task(events, now, true))
     }
 
     /// Says whether the code has ended.
@@ -301,7 +300,7 @@ impl Drop for Instance {
         self.state.close();
         let _entered = self.alarm.enter();
         let code = std::mem::replace(&mut self.code, Code::NotStarted);
-        if let Err(caught) = dispatcher::with_default(&Dispatch::none(), || panics::catch(|| drop(code))) {
+        if let Err(caught) = quiet::silently(|| panics::catch(|| drop(code))) {
             tracing::warn!(?caught, run_id = %self.started.run_id, "workflow code panicked while it was dropped");
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod failure;
 mod instance;
 mod mismatch;
 mod panics;
+mod quiet;
 mod replay;
 mod wake;
 
@@ -41,6 +42,7 @@ impl WorkflowExecutors {
 impl ExecutorFactory for WorkflowExecutors {
     fn make(&self) -> Box<dyn Executor> {
         panics::install();
+        quiet::install();
         Box::new(WorkflowExecutor { workflows: Arc::clone(&self.0), instances: HashMap::default() })
     }
 
