@@ -193,3 +193,86 @@ async fn feed(registry: Arc<Registry>, mut hints: HintReceiver) {
         was_reachable = reachable;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dacapo_core::{Message, MessageBody, MessageId, Payload, RunStatus, StartWorkflow, store::SendOutcome};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{Engine, memory::MemoryStore};
+
+    async fn started(engine: &Engine, id: &str) -> RunKey {
+        let client = engine.client();
+        let run_id = crate::Client::new_run_id();
+        let request = StartWorkflow::new(run_id, id.into(), "w".into(), "q".into(), Payload::null());
+        client.start(request).await.unwrap().run
+    }
+
+    async fn closed(store: &dyn Store, run: RunKey) {
+        let body = MessageBody::Terminate { reason: "enough".to_owned(), identity: String::new() };
+        let message = Message { id: MessageId(Uuid::now_v7()), body };
+        assert_eq!(store.terminate(run, message).await.unwrap(), SendOutcome::Accepted);
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_whether_the_run_closes_before_or_after() {
+        let store = Arc::new(MemoryStore::new());
+        let engine = Engine::new(Arc::clone(&store) as _).await.unwrap();
+        let before = started(&engine, "before").await;
+        closed(&*store, before).await;
+        assert_eq!(engine.waits().wait(before).await.unwrap().status, RunStatus::Terminated);
+        let after = started(&engine, "after").await;
+        let (result, ()) = tokio::join!(engine.waits().wait(after), async {
+            tokio::task::yield_now().await;
+            closed(&*store, after).await;
+        });
+        assert_eq!(result.unwrap().status, RunStatus::Terminated);
+        assert!(engine.waits().registry.lock().runs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_waits_end_by_hints() {
+        let store = Arc::new(MemoryStore::new());
+        let engine = Engine::new(Arc::clone(&store) as _).await.unwrap();
+        let mut waits = tokio::task::JoinSet::new();
+        let mut runs = Vec::new();
+        for number in 0..10_000 {
+            let run = started(&engine, &format!("run-{number}")).await;
+            runs.push(run);
+            let engine = engine.clone();
+            waits.spawn(async move { engine.waits().wait(run).await.unwrap().status });
+        }
+        while engine.waits().registry.lock().runs.len() < runs.len() {
+            tokio::task::yield_now().await;
+        }
+        for run in runs {
+            closed(&*store, run).await;
+        }
+        while let Some(status) = waits.join_next().await {
+            assert_eq!(status.unwrap(), RunStatus::Terminated);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_slow_poll_goes_round_and_forgets_waits_that_were_given_up() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let registry = Registry { store, waiting: Mutex::default(), registered: Notify::new() };
+        let keys: Vec<RunKey> = (0..POLL_RUNS_MAX as u128 + 5)
+            .map(|number| RunKey { shard: dacapo_core::Shard(0), run_id: dacapo_core::RunId(Uuid::from_u128(number)) })
+            .collect();
+        let mut kept = Vec::new();
+        for key in &keys {
+            let (waiter, result) = oneshot::channel();
+            registry.register(*key, waiter);
+            kept.push(result);
+        }
+        assert_eq!(registry.next_to_poll(), keys[..POLL_RUNS_MAX]);
+        assert_eq!(registry.next_to_poll(), keys[POLL_RUNS_MAX..]);
+        kept.truncate(3);
+        assert_eq!(registry.next_to_poll(), keys[..3]);
+        assert_eq!(registry.next_to_poll(), []);
+        assert_eq!(registry.next_to_poll(), keys[..3]);
+        assert_eq!(registry.lock().runs.len(), 3);
+    }
+}
