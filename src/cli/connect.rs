@@ -142,6 +142,7 @@ impl Connection {
         let options = database.options();
         let (store, engine) = database
             .reach(patience, || async {
+                dacapo_store::migrate(&options).await?;
                 let store = Arc::new(PgStore::connect(options.clone()).await?);
                 let engine = Engine::new(Arc::clone(&store) as _).await?;
                 Ok((store, engine))

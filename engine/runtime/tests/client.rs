@@ -1,5 +1,7 @@
 //! The client against the in-memory store: every outcome that a caller can act on.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use dacapo_core::{
