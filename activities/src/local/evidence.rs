@@ -25,7 +25,7 @@ pub(crate) fn stems(kind: FindingKind, text: &str, citations: &[Citation]) -> BT
     match kind {
         FindingKind::Quote => citations.iter().flat_map(|c| of(&c.quote)).collect(),
         FindingKind::Figure => {
-            let meant = figures::meant_words(text).iter().chain(counts::meant_words(text));
+            let meant = figures::meant_words(text).into_iter().chain(counts::meant_words(text).iter().copied());
             meant.filter_map(|w| stem(w)).chain(of(text)).collect()
         }
     }

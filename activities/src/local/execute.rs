@@ -16,7 +16,7 @@ use super::index::{Index, Passage, Wanted, ranked};
 use super::marks::{dates, norm};
 use super::requirements::surface;
 use super::select::lens;
-use crate::documents::collapse;
+use crate::documents::{SentenceKind, collapse};
 use crate::model::{ExecuteSubtask, Finding, FindingKind, MICRO, Method, Requirement, Share, Solution, Usage};
 
 /// Passages weighed per requirement.
@@ -31,8 +31,11 @@ const WEIGHT_OWN: i64 = 1_000;
 const WEIGHT_MISSED: i64 = 2_500;
 const WEIGHT_LENS: i64 = 150;
 
-/// What it adds, in micro-units, that a passage is of the kind the specialist looks for.
-const METHOD_BONUS: i64 = 150_000;
+/// What it adds, in micro-units, that a passage is of the kind the specialist looks for: enough among equals, not more.
+const KIND_BONUS: i64 = 50_000;
+
+/// What it adds that a figure was computed, and takes that a sentence is too short or too long to read as a statement.
+const FORM_WEIGHT: i64 = 150_000;
 
 /// A further finding that covers nothing new must be at least half as good a match as the best.
 const REPEAT_BM25_MIN: i64 = MICRO / 2;
@@ -112,6 +115,8 @@ struct Candidate {
     /// How well it matches, over the best match, in micro-units.
     bm25: i64,
     bonus: i64,
+    /// Whether it is a record of a table.
+    is_row: bool,
 }
 
 struct Search<'a> {
@@ -151,6 +156,10 @@ impl<'a> Search<'a> {
             Method::Passages | Method::Timeline | Method::Norms => (Vec::new(), Vec::new()),
         };
         assumptions.extend(left_out);
+        // A figure says of its table what a record would, in words.
+        let figured: BTreeSet<&str> =
+            computed.iter().flat_map(|f| f.citations.iter().map(|c| c.doc.as_str())).collect();
+        self.candidates.retain(|c| !c.is_row || !c.finding.citations.iter().any(|s| figured.contains(s.doc.as_str())));
         let computed: Vec<Candidate> = computed.into_iter().map(|f| self.figure(f)).collect();
         self.candidates.extend(computed);
         for finding in self.input.inputs.iter().flat_map(|i| &i.findings) {
@@ -200,13 +209,14 @@ impl<'a> Search<'a> {
             Method::Norms => tags.extend(norm(&text).map(str::to_owned)),
             Method::Passages | Method::Figures | Method::Code => {}
         }
-        let bonus = if tags.is_empty() { 0 } else { METHOD_BONUS };
+        let bonus = if tags.is_empty() { 0 } else { KIND_BONUS };
         // A statement that is hard to read as one is a weaker one.
-        let bonus = if (5..=60).contains(&sentence.words) { bonus } else { bonus - METHOD_BONUS };
+        let bonus = if (5..=60).contains(&sentence.words) { bonus } else { bonus - FORM_WEIGHT };
         let requirement_id = self.requirement.id.clone();
         let finding =
             Finding { id: String::new(), text, requirement_id, kind: FindingKind::Quote, citations, score: 0, tags };
-        Candidate { finding, stems: has, vector: passage.terms.clone(), bm25, bonus }
+        let is_row = sentence.kind == SentenceKind::Row;
+        Candidate { finding, stems: has, vector: passage.terms.clone(), bm25, bonus, is_row }
     }
 
     fn figure(&self, figure: Figure) -> Candidate {
@@ -219,7 +229,7 @@ impl<'a> Search<'a> {
             score: 0,
             tags: vec!["computed".to_owned()],
         };
-        Candidate { bonus: METHOD_BONUS, ..given(self.index, finding) }
+        Candidate { bonus: FORM_WEIGHT, ..given(self.index, finding) }
     }
 
     /// Takes the best candidates until the budget is used or nothing is worth taking.
@@ -277,5 +287,5 @@ fn order(finding: &Finding) -> (&str, usize, &str) {
 fn given(index: &Index, finding: Finding) -> Candidate {
     let stems = stems(finding.kind, &finding.text, &finding.citations);
     let vector = index.vector(&finding.text);
-    Candidate { stems, vector, bm25: MICRO, bonus: 0, finding }
+    Candidate { stems, vector, bm25: MICRO, bonus: 0, is_row: false, finding }
 }

@@ -48,16 +48,22 @@ pub(crate) fn figures(index: &Index, requirement: &Requirement) -> (Vec<Figure>,
     (found, left_out)
 }
 
-/// Gives the words beyond its own that a figure answers to: what people call a range and a mean.
-pub(crate) fn meant_words(figure: &str) -> &'static [&'static str] {
+/// Gives the words beyond its own that a figure answers to: what people call a range and a mean, and its units.
+pub(crate) fn meant_words(figure: &str) -> Vec<&'static str> {
+    let mut meant = Vec::new();
     if figure.contains(RANGE) {
-        &[
+        meant.extend([
             "average", "mean", "minimum", "maximum", "lowest", "highest", "smallest", "largest", "range", "trend",
-            "measured", "figures", "values",
-        ]
-    } else {
-        &[]
+            "figures", "values",
+        ]);
     }
+    if figure.contains("/s") {
+        meant.push("second");
+    }
+    if words(figure).any(|(_, w)| w == "ms") {
+        meant.extend(["millisecond", "latency"]);
+    }
+    meant
 }
 
 /// What the template of a figure over several values has after their number.
@@ -196,7 +202,12 @@ impl<'a> Reader<'a> {
     /// Cites the header, and of every row the value and the cells that name it.
     fn citations(&self, column: usize, rows: &[usize]) -> Vec<Citation> {
         let document = &self.entry.document;
-        let mut cited = vec![cite(&self.entry.doc, document, &self.table.header[column])];
+        let headers = std::iter::once(column).chain(self.label_columns());
+        let mut cited: Vec<Citation> = headers
+            .map(|c| &self.table.header[c])
+            .filter(|h| h.end > h.start)
+            .map(|h| cite(&self.entry.doc, document, h))
+            .collect();
         for row in rows {
             let value = self.cell(*row, column);
             let names =
@@ -213,10 +224,13 @@ impl<'a> Reader<'a> {
         self.text.iter().copied().filter(|c| !meaning.contains(c)).take(LABELS_MAX).collect()
     }
 
+    /// Names a row by its text cells, each after its header.
     fn label(&self, row: usize) -> String {
-        let cells: Vec<&str> =
-            self.label_columns().into_iter().filter_map(|c| self.cell(row, c)).map(|c| c.value.as_str()).collect();
-        cells.into_iter().filter(|v| !v.is_empty()).collect::<Vec<_>>().join(", ")
+        let named = self.label_columns().into_iter().filter_map(|c| {
+            let cell = self.cell(row, c).filter(|cell| !cell.value.is_empty())?;
+            Some(format!("{} \"{}\"", self.table.header[c].value, cell.value).trim_start().to_owned())
+        });
+        named.collect::<Vec<_>>().join(", ")
     }
 
     fn cell(&self, row: usize, column: usize) -> Option<&Cell> {
@@ -287,8 +301,8 @@ mod tests {
         assert_eq!(
             found.iter().map(|f| f.text.as_str()).collect::<Vec<_>>(),
             [
-                "results.csv: throughput (ms) is 0.83 for idle start.",
-                "results.csv: throughput (workflows/s) has 3 values, minimum 1304 (one row each), maximum 81,000 (open, fused), mean 43,101.33.",
+                "results.csv: throughput (ms) is 0.83 for design \"idle start\".",
+                "results.csv: throughput (workflows/s) has 3 values, minimum 1304 (design \"one row each\"), maximum 81,000 (design \"open, fused\"), mean 43,101.33.",
             ]
         );
         let quotes: Vec<&str> = found[1].citations.iter().map(|c| c.quote.as_str()).collect();
@@ -296,6 +310,7 @@ mod tests {
             quotes,
             [
                 "throughput",
+                "design",
                 "81,000",
                 "open, fused",
                 "workflows/s",
@@ -313,7 +328,7 @@ mod tests {
     #[test]
     fn a_row_that_is_named_is_answered_alone() {
         let (found, _) = of(CSV, "What throughput has the unfused design?");
-        assert_eq!(found[0].text, "results.csv: throughput (workflows/s) is 47,000 for open, unfused.");
+        assert_eq!(found[0].text, "results.csv: throughput (workflows/s) is 47,000 for design \"open, unfused\".");
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) fn norm(text: &str) -> Option<&'static str> {
     let has = |list: &[&str]| words(text).any(|(_, w)| list.contains(&w.to_lowercase().as_str()));
     // "may" in small letters is mostly a guess, not a permission.
     let permits = words(text).any(|(_, w)| w == "MAY" || w == "OPTIONAL");
-    if has(&["must", "shall", "required", "never", "always"]) {
+    if has(&["must", "shall", "required"]) {
         Some("MUST")
     } else if has(&["should", "recommended", "recommend", "ought"]) {
         Some("SHOULD")
@@ -85,9 +85,10 @@ pub(crate) fn norm(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Tells whether a text advises or requires something.
+/// Tells whether a text says what to do; "never" and "always" mostly say what happens.
 pub(crate) fn advises(text: &str) -> bool {
-    matches!(norm(text), Some("MUST" | "SHOULD"))
+    let says = ["must", "shall", "should", "recommended", "recommend"];
+    words(text).any(|(_, w)| says.contains(&w.to_lowercase().as_str()))
 }
 
 /// Counts the negations of a text.
@@ -116,6 +117,7 @@ mod tests {
         assert_eq!(norm("It should wait."), Some("SHOULD"));
         assert_eq!(norm("It may rain."), None);
         assert_eq!(norm("A client MAY wait."), Some("MAY"));
+        assert!(advises("Clients should wait.") && !advises("It never waits."));
         assert_eq!(negations("It doesn't and cannot, never did."), 3);
     }
 }

@@ -79,9 +79,13 @@ const TASK_WORDS: &[&str] = &[
     "documents",
     "exact",
     "exactly",
+    "exist",
+    "exists",
     "file",
     "files",
     "following",
+    "happen",
+    "happens",
     "information",
     "know",
     "main",
@@ -109,6 +113,9 @@ const TASK_WORDS: &[&str] = &[
     "mention",
     "mentioned",
 ];
+
+/// Words that, after "how", only ask for a measure.
+const MEASURES: &[&str] = &["big", "early", "far", "fast", "high", "large", "late", "long", "old", "soon", "wide"];
 
 /// Finds the requirements of a task, in the order of its description.
 pub(crate) fn parse(task: &Task) -> Vec<Requirement> {
@@ -142,10 +149,12 @@ pub(crate) fn surface(requirement: &Requirement, term: &str) -> String {
 /// Gives the content stems of a text in order, each once.
 pub(crate) fn terms(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    let mut before = String::new();
     for (n, (_, word)) in words(text).enumerate() {
         let lower = word.to_lowercase();
+        let is_measure = std::mem::replace(&mut before, lower.clone()) == "how" && MEASURES.contains(&lower.as_str());
         let is_request = n == 0 && (REQUESTS.contains(&lower.as_str()) || LIMITS.contains(&lower.as_str()));
-        if is_request || TASK_WORDS.contains(&lower.as_str()) {
+        if is_request || is_measure || TASK_WORDS.contains(&lower.as_str()) {
             continue;
         }
         if let Some(term) = stem(&lower)
@@ -320,5 +329,6 @@ mod tests {
     #[test]
     fn terms_are_about_the_subject() {
         assert_eq!(terms("List the documents that mention retry policies"), ["retri", "polici"]);
+        assert_eq!(terms("How long is a long lease?"), ["long", "leas"]);
     }
 }
