@@ -1,0 +1,192 @@
+//! A workflow that was started: messages to it, values from it, its end.
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use dacapo_core::{
+    Event, Failure, Payload, RunId, RunKey, RunStatus, WorkflowId, payload::PayloadError, store::RunResult,
+};
+use dacapo_runtime::{ClientError, Description, WorkflowExecution};
+
+use crate::define::{Data, Query, Signal};
+
+/// A workflow, or one run of it, whose result is an `R`. Cloning gives another handle on the same one.
+pub struct WorkflowHandle<R> {
+    client: dacapo_runtime::Client,
+    execution: WorkflowExecution,
+    workflow_type: Arc<str>,
+    run: Option<RunKey>,
+    new: bool,
+    result: PhantomData<fn() -> R>,
+}
+
+/// Why a workflow gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError {
+    /// It failed.
+    #[error("workflow `{workflow_id}` failed: {}: {}", .failure.error_type, .failure.message)]
+    Failed {
+        /// The workflow.
+        workflow_id: WorkflowId,
+        /// How.
+        failure: Box<Failure>,
+    },
+    /// It ended itself after a request to cancel.
+    #[error("workflow `{workflow_id}` was cancelled")]
+    Cancelled {
+        /// The workflow.
+        workflow_id: WorkflowId,
+    },
+    /// It was ended from outside.
+    #[error("workflow `{workflow_id}` was terminated: {reason}")]
+    Terminated {
+        /// The workflow.
+        workflow_id: WorkflowId,
+        /// Why.
+        reason: String,
+    },
+    /// It took longer than allowed.
+    #[error("workflow `{workflow_id}` passed its timeout")]
+    TimedOut {
+        /// The workflow.
+        workflow_id: WorkflowId,
+    },
+    /// Its result is of another type.
+    #[error(transparent)]
+    Undecodable(#[from] PayloadError),
+    /// It could not be found or asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl<R> WorkflowHandle<R> {
+    pub(super) fn new(client: dacapo_runtime::Client, execution: WorkflowExecution, workflow_type: &str) -> Self {
+        let workflow_type = workflow_type.into();
+        Self { client, execution, workflow_type, run: None, new: false, result: PhantomData }
+    }
+
+    pub(super) fn started(
+        client: dacapo_runtime::Client,
+        execution: WorkflowExecution,
+        workflow_type: &str,
+        run: RunKey,
+        new: bool,
+    ) -> Self {
+        Self { run: Some(run), new, ..Self::new(client, execution, workflow_type) }
+    }
+
+    /// Gives the workflow id.
+    pub fn workflow_id(&self) -> &WorkflowId {
+        &self.execution.workflow_id
+    }
+
+    /// Gives the run, where the handle names one.
+    pub fn run_id(&self) -> Option<RunId> {
+        self.execution.run_id
+    }
+
+    /// Tells whether the start that gave this handle made the run; else it was there already.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// Sends a signal; when it is answered, the run has it or will get it, exactly once.
+    ///
+    /// # Errors
+    /// [`ClientError`] says whether the workflow is not there, is closed, or cannot be reached.
+    pub async fn signal<T: Data>(&self, signal: &Signal<T>, value: T) -> Result<(), ClientError> {
+        let input = Payload::encode(&format!("input of signal `{}`", signal.name()), &value)?;
+        self.client.signal(&self.execution, signal.name(), input).await
+    }
+
+    /// Reads the value that the workflow published last; also after it closed.
+    ///
+    /// # Errors
+    /// [`ClientError::NotPublished`] names what is published; [`ClientError::Invalid`] when it is no `T`.
+    pub async fn query<T: Data>(&self, query: &Query<T>) -> Result<T, ClientError> {
+        let value = self.client.query(&self.execution, query.name()).await?;
+        Ok(value.decode(&format!("value of query `{}`", query.name()))?)
+    }
+
+    /// Asks the workflow to cancel itself.
+    ///
+    /// # Errors
+    /// As [`WorkflowHandle::signal`].
+    pub async fn cancel(&self, reason: &str) -> Result<(), ClientError> {
+        self.client.cancel(&self.execution, reason).await
+    }
+
+    /// Ends the workflow at once, without asking its code.
+    ///
+    /// # Errors
+    /// As [`WorkflowHandle::signal`].
+    pub async fn terminate(&self, reason: &str) -> Result<(), ClientError> {
+        self.client.terminate(&self.execution, reason).await
+    }
+
+    /// Says what the workflow waits for and why it does not move.
+    ///
+    /// # Errors
+    /// [`ClientError`] when it is not there or cannot be reached.
+    pub async fn describe(&self) -> Result<Description, ClientError> {
+        self.client.describe(&self.execution).await
+    }
+
+    /// Reads the history of the run.
+    ///
+    /// # Errors
+    /// [`ClientError`] when it is not there or cannot be reached.
+    pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
+        let run = match self.run {
+            Some(run) => run,
+            None => self.client.resolve(&self.execution).await?.key,
+        };
+        self.client.history(run, 1).await
+    }
+}
+
+impl<R: Data> WorkflowHandle<R> {
+    /// Waits for the end and gives the result.
+    ///
+    /// # Errors
+    /// [`ResultError`] says how else it ended.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives the wait up and changes nothing.
+    pub async fn result(&self) -> Result<R, ResultError> {
+        let RunResult { status, result, failure, .. } = match self.run {
+            Some(run) => self.client.result_of(run).await?,
+            None => self.client.result(&self.execution).await?,
+        };
+        let workflow_id = self.execution.workflow_id.clone();
+        let failure = failure.unwrap_or_default();
+        match status {
+            RunStatus::Completed | RunStatus::Running => {
+                let what = format!("result of workflow `{}`", self.workflow_type);
+                Ok(result.unwrap_or_else(Payload::null).decode(&what)?)
+            }
+            RunStatus::Failed => Err(ResultError::Failed { workflow_id, failure: Box::new(failure) }),
+            RunStatus::Canceled => Err(ResultError::Cancelled { workflow_id }),
+            RunStatus::Terminated => Err(ResultError::Terminated { workflow_id, reason: failure.message }),
+            RunStatus::TimedOut => Err(ResultError::TimedOut { workflow_id }),
+        }
+    }
+}
+
+impl<R> Clone for WorkflowHandle<R> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            execution: self.execution.clone(),
+            workflow_type: Arc::clone(&self.workflow_type),
+            run: self.run,
+            new: self.new,
+            result: PhantomData,
+        }
+    }
+}
+
+impl<R> fmt::Debug for WorkflowHandle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkflowHandle").field("execution", &self.execution).finish_non_exhaustive()
+    }
+}

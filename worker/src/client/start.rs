@@ -1,0 +1,163 @@
+//! Starting a workflow.
+
+use std::{fmt, future::IntoFuture, marker::PhantomData, time::Duration};
+
+use dacapo_core::{
+    IdConflictPolicy, IdReusePolicy, Payload, StartWorkflow, TaskQueue, WorkflowId, payload::PayloadError,
+};
+use dacapo_runtime::{ClientError, Started, WorkflowExecution};
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use super::WorkflowHandle;
+use crate::define::{Data, Signal};
+
+/// A start that is being set up; awaiting it sends it.
+///
+/// Every start carries ids that are made with it, so sending it again after a lost answer makes no second run.
+#[must_use = "a workflow is not started unless the start is awaited"]
+pub struct Start<R> {
+    client: dacapo_runtime::Client,
+    request: StartWorkflow,
+    signal: Option<(&'static str, Payload)>,
+    /// The first value that could not be stored.
+    error: Option<PayloadError>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> Start<R> {
+    pub(super) fn new(
+        client: dacapo_runtime::Client,
+        request: StartWorkflow,
+        input: Result<Payload, PayloadError>,
+    ) -> Self {
+        let mut start = Self { client, request, signal: None, error: None, result: PhantomData };
+        if let Some(input) = start.stored(input) {
+            start.request.input = input;
+        }
+        start
+    }
+
+    /// Names the work; at most one open run has the id.
+    pub fn id(mut self, workflow_id: impl Into<WorkflowId>) -> Self {
+        self.request.workflow_id = workflow_id.into();
+        self
+    }
+
+    /// Runs it on another task queue than the client's.
+    pub fn task_queue(mut self, queue: impl Into<TaskQueue>) -> Self {
+        self.request.task_queue = queue.into();
+        self
+    }
+
+    /// Names the request: the same one always leads to the same run.
+    pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
+        self.request.request_id = Some(request_id.into());
+        self
+    }
+
+    /// Says whether the id of a closed run may be used again.
+    pub fn reuse_policy(mut self, policy: IdReusePolicy) -> Self {
+        self.request.reuse_policy = policy;
+        self
+    }
+
+    /// Says what happens when a run with the id is open.
+    pub fn conflict_policy(mut self, policy: IdConflictPolicy) -> Self {
+        self.request.conflict_policy = policy;
+        self
+    }
+
+    /// Delivers a signal with the start, or to the run that is open already; both or neither.
+    pub fn signal<T: Data>(mut self, signal: &Signal<T>, value: T) -> Self {
+        let input = Payload::encode(&format!("input of signal `{}`", signal.name()), &value);
+        self.signal = self.stored(input).map(|input| (signal.name(), input));
+        self
+    }
+
+    /// Waits before the first workflow task.
+    pub fn start_delay(mut self, delay: Duration) -> Self {
+        self.request.start_delay_ms = Some(millis(delay));
+        self
+    }
+
+    /// Sets the longest time of the whole chain of runs.
+    pub fn execution_timeout(mut self, timeout: Duration) -> Self {
+        self.request.execution_timeout_ms = Some(millis(timeout));
+        self
+    }
+
+    /// Sets the longest time of this run.
+    pub fn run_timeout(mut self, timeout: Duration) -> Self {
+        self.request.run_timeout_ms = Some(millis(timeout));
+        self
+    }
+
+    /// Sets the longest time of one workflow task.
+    pub fn task_timeout(mut self, timeout: Duration) -> Self {
+        self.request.task_timeout_ms = Some(millis(timeout));
+        self
+    }
+
+    /// Attaches notes: a value whose JSON is an object.
+    pub fn memo<T: Serialize + ?Sized>(mut self, memo: &T) -> Self {
+        let memo = Payload::encode("memo", memo);
+        self.request.memo = self.stored(memo);
+        self
+    }
+
+    /// Attaches what lists filter by: a value whose JSON is an object of scalars.
+    pub fn search_attributes<T: Serialize + ?Sized>(mut self, attributes: &T) -> Self {
+        let attributes = Payload::encode("search attributes", attributes);
+        self.request.search_attributes = self.stored(attributes);
+        self
+    }
+
+    /// Sets the priority within the queue: 1 (first) to 5 (last).
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.request.priority = priority;
+        self
+    }
+
+    /// Ties the run, and everything that it causes, to an outer request; the run's id when not said.
+    pub fn correlation_id(mut self, correlation_id: impl Into<String>) -> Self {
+        self.request.correlation_id = correlation_id.into();
+        self
+    }
+
+    fn stored(&mut self, value: Result<Payload, PayloadError>) -> Option<Payload> {
+        value.map_err(|error| self.error.get_or_insert(error)).ok()
+    }
+
+    async fn send(self) -> Result<WorkflowHandle<R>, ClientError> {
+        if let Some(error) = self.error {
+            return Err(error.into());
+        }
+        let (workflow_id, workflow_type) = (self.request.workflow_id.clone(), self.request.workflow_type.clone());
+        let Started { run, new } = match self.signal {
+            Some((name, input)) => self.client.signal_with_start(self.request, name, input).await?,
+            None => self.client.start(self.request).await?,
+        };
+        let execution = WorkflowExecution::run(workflow_id, run.run_id);
+        Ok(WorkflowHandle::started(self.client, execution, workflow_type.as_str(), run, new))
+    }
+}
+
+impl<R: 'static> IntoFuture for Start<R> {
+    type Output = Result<WorkflowHandle<R>, ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+impl<R> fmt::Debug for Start<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
