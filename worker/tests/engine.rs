@@ -109,8 +109,7 @@ impl Fleet {
     async fn new(workers: usize) -> Self {
         let store = Arc::new(MemoryStore::new());
         let engine = Engine::new(store).await.unwrap();
-        let mut fleet =
-            Self { client: engine.client(), engine, workers: Vec::new(), shop: Arc::new(Shop::default()) };
+        let mut fleet = Self { client: engine.client(), engine, workers: Vec::new(), shop: Arc::new(Shop::default()) };
         for _ in 0..workers {
             fleet.join().await;
         }
@@ -142,8 +141,7 @@ impl Fleet {
 
     async fn start(&self, id: &str, workflow_type: &str, input: &impl serde::Serialize) {
         let input = Payload::encode("input", input).unwrap();
-        let request =
-            StartWorkflow::new(Client::new_run_id(), id.into(), workflow_type.into(), "shop".into(), input);
+        let request = StartWorkflow::new(Client::new_run_id(), id.into(), workflow_type.into(), "shop".into(), input);
         self.client.start(request).await.unwrap();
     }
 
