@@ -4,10 +4,12 @@
 //! - [`model`] is what a team's activities take and give, the same for every provider.
 //! - [`provider`] is the trait that a provider implements; [`local`] is the one that needs no key and no network.
 //!
-//! Everything here is a function of its arguments: no clock, no randomness, no environment, no network. The wrappers that make
-//! durable activities of these functions live with the worker that registers them.
+//! - [`team`] makes durable activities of a provider.
+//!
+//! All but `team` are functions of their arguments: no clock, no randomness, no environment, no network.
 
 pub mod documents;
 pub mod local;
 pub mod model;
 pub mod provider;
+pub mod team;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use dacapo_core::Store;
 use dacapo_worker::{ActivityContext, ActivityError};
 
-use crate::documents::{Corpus, DocumentCache};
+use crate::documents::{Corpus, DocumentCache, Unreadable};
 use crate::model::{
-    Aggregate, Aggregated, Analysis, AnalyzeTask, Decompose, DocumentRef, ExecuteSubtask, FinalAnswer, FinalReview, Plan,
-    Review, ReviewFinal, ReviewSolution, SelectSpecialists, Selection, Solution, Synthesize,
+    Aggregate, Aggregated, Analysis, AnalyzeTask, Decompose, DocumentRef, ExecuteSubtask, FinalAnswer, FinalReview,
+    Plan, Review, ReviewFinal, ReviewSolution, SelectSpecialists, Selection, Solution, Synthesize,
 };
 use crate::provider::{Provider, ProviderError};
 
@@ -41,7 +41,8 @@ impl Team {
     async fn bytes(&self, reference: DocumentRef) -> Result<Vec<u8>, ActivityError> {
         let stored = self.store.get_blob(reference.sha256()).await?;
         stored.ok_or_else(|| {
-            let message = format!("{} ({}) is not stored: store the document before the task", reference.doc, reference.blob);
+            let message =
+                format!("{} ({}) is not stored: store the document before the task", reference.doc, reference.blob);
             ActivityError::new("DocumentMissing", message).non_retryable()
         })
     }
@@ -53,23 +54,30 @@ pub struct LoadedTask {
     /// Documents that can be read.
     pub readable: Vec<String>,
     /// Documents that cannot, each with the reason.
-    pub unreadable: Vec<String>,
+    pub unreadable: Vec<Unreadable>,
 }
 
 #[dacapo_worker::activities(crate = "dacapo_worker")]
 impl Team {
     /// Brings the documents of a task and says which can be read.
     #[activity(start_to_close = "30s", max_attempts = 5)]
-    pub async fn load_task(&self, _ctx: &ActivityContext, documents: Vec<DocumentRef>) -> Result<LoadedTask, ActivityError> {
+    pub async fn load_task(
+        &self,
+        _ctx: &ActivityContext,
+        documents: Vec<DocumentRef>,
+    ) -> Result<LoadedTask, ActivityError> {
         let corpus = self.corpus(&documents).await?;
-        let unreadable: Vec<String> = corpus.unreadable().iter().map(ToString::to_string).collect();
-        let readable = corpus.documents().map(|document| document.name().to_owned()).collect();
-        Ok(LoadedTask { readable, unreadable })
+        let readable = corpus.entries().iter().map(|entry| entry.doc.clone()).collect();
+        Ok(LoadedTask { readable, unreadable: corpus.unreadable().to_vec() })
     }
 
     /// Finds out what a task asks for.
     #[activity(start_to_close = "2m", max_attempts = 6, max_interval = "16s")]
-    pub async fn manager_analyze_task(&self, _ctx: &ActivityContext, input: AnalyzeTask) -> Result<Analysis, ActivityError> {
+    pub async fn manager_analyze_task(
+        &self,
+        _ctx: &ActivityContext,
+        input: AnalyzeTask,
+    ) -> Result<Analysis, ActivityError> {
         let corpus = self.corpus(&input.task.documents).await?;
         self.provider.manager_analyze_task(&corpus, input).await.map_err(failed)
     }
@@ -87,42 +95,66 @@ impl Team {
 
     /// Divides the work.
     #[activity(start_to_close = "3m", max_attempts = 6, max_interval = "16s")]
-    pub async fn manager_decompose_task(&self, _ctx: &ActivityContext, input: Decompose) -> Result<Plan, ActivityError> {
+    pub async fn manager_decompose_task(
+        &self,
+        _ctx: &ActivityContext,
+        input: Decompose,
+    ) -> Result<Plan, ActivityError> {
         let corpus = self.corpus(&input.task.documents).await?;
         self.provider.manager_decompose_task(&corpus, input).await.map_err(failed)
     }
 
     /// Does one piece of the work.
     #[activity(start_to_close = "10m", max_attempts = 6, max_interval = "16s")]
-    pub async fn specialist_execute(&self, _ctx: &ActivityContext, input: ExecuteSubtask) -> Result<Solution, ActivityError> {
+    pub async fn specialist_execute(
+        &self,
+        _ctx: &ActivityContext,
+        input: ExecuteSubtask,
+    ) -> Result<Solution, ActivityError> {
         let corpus = self.corpus(&input.task.documents).await?;
         self.provider.specialist_execute(&corpus, input).await.map_err(failed)
     }
 
     /// Judges one solution.
     #[activity(start_to_close = "5m", max_attempts = 6, max_interval = "16s")]
-    pub async fn manager_review_solution(&self, _ctx: &ActivityContext, input: ReviewSolution) -> Result<Review, ActivityError> {
+    pub async fn manager_review_solution(
+        &self,
+        _ctx: &ActivityContext,
+        input: ReviewSolution,
+    ) -> Result<Review, ActivityError> {
         let corpus = self.corpus(&input.task.documents).await?;
         self.provider.manager_review_solution(&corpus, input).await.map_err(failed)
     }
 
     /// Orders and links what was accepted.
     #[activity(start_to_close = "5m", max_attempts = 6, max_interval = "16s")]
-    pub async fn coordinator_aggregate(&self, _ctx: &ActivityContext, input: Aggregate) -> Result<Aggregated, ActivityError> {
+    pub async fn coordinator_aggregate(
+        &self,
+        _ctx: &ActivityContext,
+        input: Aggregate,
+    ) -> Result<Aggregated, ActivityError> {
         let corpus = self.corpus(&input.task.documents).await?;
         self.provider.coordinator_aggregate(&corpus, input).await.map_err(failed)
     }
 
     /// Writes the answer.
     #[activity(start_to_close = "10m", max_attempts = 6, max_interval = "16s")]
-    pub async fn analyst_synthesize(&self, _ctx: &ActivityContext, input: Synthesize) -> Result<FinalAnswer, ActivityError> {
+    pub async fn analyst_synthesize(
+        &self,
+        _ctx: &ActivityContext,
+        input: Synthesize,
+    ) -> Result<FinalAnswer, ActivityError> {
         let corpus = self.corpus(&input.task.documents).await?;
         self.provider.analyst_synthesize(&corpus, input).await.map_err(failed)
     }
 
     /// Judges the answer.
     #[activity(start_to_close = "3m", max_attempts = 6, max_interval = "16s")]
-    pub async fn manager_review_final(&self, _ctx: &ActivityContext, input: ReviewFinal) -> Result<FinalReview, ActivityError> {
+    pub async fn manager_review_final(
+        &self,
+        _ctx: &ActivityContext,
+        input: ReviewFinal,
+    ) -> Result<FinalReview, ActivityError> {
         let corpus = self.corpus(&input.task.documents).await?;
         self.provider.manager_review_final(&corpus, input).await.map_err(failed)
     }

@@ -24,6 +24,7 @@ mod specialists;
 mod state;
 mod task_file;
 mod team;
+mod workflow;
 
 pub use board::{ReviewLine, SubtaskState, SubtaskStatus, TeamState};
 pub use fallback::{aggregate_without_provider, answer_without_provider};
@@ -36,3 +37,4 @@ pub use scheduling::{Graph, PlanError, ReadySet, fallback_plan, validate};
 pub use state::{Stage, State, Status};
 pub use task_file::TaskFile;
 pub use team::{ActivityFailure, TeamActivities};
+pub use workflow::{CANCEL, Cancel, STATE, multi_agent_task};

@@ -98,6 +98,7 @@ pub(crate) struct Brief {
 
 impl<T: TeamActivities> Job<'_, T> {
     async fn run(&self) -> Result<TaskResult, TeamError> {
+        self.team.load_task(self.task.documents.clone()).await?;
         self.publish(|board| board.enter(State::TaskAnalysis));
         let analysis = self.team.manager_analyze_task(AnalyzeTask { task: self.task.clone() }).await?;
         self.usage.borrow_mut().add(&analysis.usage);

@@ -1,8 +1,8 @@
 //! What the orchestration needs of the world: the team's activities, a place to publish, and word of cancellation.
 
 use dacapo_activities::model::{
-    Aggregate, Aggregated, Analysis, AnalyzeTask, Decompose, ExecuteSubtask, FinalAnswer, FinalReview, Plan, Review,
-    ReviewFinal, ReviewSolution, SelectSpecialists, Selection, Solution, Synthesize,
+    Aggregate, Aggregated, Analysis, AnalyzeTask, Decompose, DocumentRef, ExecuteSubtask, FinalAnswer, FinalReview,
+    Plan, Review, ReviewFinal, ReviewSolution, SelectSpecialists, Selection, Solution, Synthesize,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -25,6 +25,8 @@ pub struct ActivityFailure {
 /// runs on one thread.
 #[expect(async_fn_in_trait, reason = "the futures are polled where they are made and need no Send bound")]
 pub trait TeamActivities {
+    /// Calls `load_task`: brings the documents, so that one that is missing is found before the work begins.
+    async fn load_task(&self, documents: Vec<DocumentRef>) -> Result<(), ActivityFailure>;
     /// Calls `manager_analyze_task`.
     async fn manager_analyze_task(&self, input: AnalyzeTask) -> Result<Analysis, ActivityFailure>;
     /// Calls `manager_select_specialists`.

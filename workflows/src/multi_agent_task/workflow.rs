@@ -106,7 +106,9 @@ impl TeamActivities for DurableTeam {
         let signal = self.ctx.shielded(self.ctx.receive(&CANCEL));
         match select(pin!(self.ctx.cancelled()), pin!(signal)).await {
             Either::Left(_) => "cancellation was requested".to_owned(),
-            Either::Right((cancel, _)) => cancel.map_or_else(|_| "cancellation was requested".to_owned(), |cancel| cancel.reason),
+            Either::Right((cancel, _)) => {
+                cancel.map_or_else(|_| "cancellation was requested".to_owned(), |cancel| cancel.reason)
+            }
         }
     }
 }

@@ -121,6 +121,10 @@ impl Team {
 }
 
 impl TeamActivities for Team {
+    async fn load_task(&self, _documents: Vec<DocumentRef>) -> Result<(), ActivityFailure> {
+        Ok(())
+    }
+
     async fn manager_analyze_task(&self, input: AnalyzeTask) -> Result<Analysis, ActivityFailure> {
         self.call("analyze", "", self.provider.manager_analyze_task(&self.corpus, input)).await
     }
@@ -224,9 +228,19 @@ fn examples() -> std::path::PathBuf {
 
 /// Reads the example documents.
 pub(crate) fn example_files() -> Files {
-    let mut found: Files = std::fs::read_dir(examples().join("documents"))
+    folder(&examples().join("documents"))
+}
+
+/// Reads the project's own documentation.
+pub(crate) fn project_files() -> Files {
+    folder(&examples().join("../docs"))
+}
+
+fn folder(path: &Path) -> Files {
+    let mut found: Files = std::fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_file())
         .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
         .collect();
     found.sort();
