@@ -20,10 +20,10 @@ pub mod logging;
 pub mod prelude;
 
 #[cfg(feature = "cli")]
-pub use cli::cli;
+pub use cli::{cli, cli_with};
 pub use dacapo_core as core;
 pub use dacapo_runtime::{
-    Client, ClientError, Description, Engine, Started, WorkerError, WorkerOptions, WorkerProcess, WorkflowExecution,
+    self as runtime, ClientError, Engine, WorkerError, WorkerOptions, WorkerProcess, WorkerState, WorkflowExecution,
 };
 #[cfg(feature = "server")]
 pub use dacapo_server as server;

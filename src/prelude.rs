@@ -3,10 +3,11 @@
 pub use std::time::Duration;
 
 pub use dacapo_core::RetryPolicy;
-pub use dacapo_runtime::{Client, Engine};
+pub use dacapo_runtime::Engine;
 pub use dacapo_store::{PgStore, PgStoreOptions};
 pub use dacapo_worker::{
-    ActivityContext, ActivityError, ActivityFailure, Registry, WorkflowContext, WorkflowError, activities,
+    ActivityContext, ActivityError, ActivityFailure, Client, Registry, Worker, WorkflowContext, WorkflowError,
+    activities,
     define::{Activity, Query, Signal, Update, Workflow},
     join, select, try_join, workflow,
 };

@@ -1,7 +1,7 @@
 //! `db`: the schema, and the invariants of what is stored.
 
 use clap::{Args, Subcommand};
-use dacapo_store::SchemaStatus;
+use dacapo_store::{SchemaStatus, Violation};
 use serde_json::json;
 
 use super::{
@@ -69,13 +69,15 @@ async fn verify(context: &Context, database: Database) -> Result<(), Stop> {
         let list = violations.iter().map(|found| {
             json!({
                 "invariant": found.invariant,
-                "run_id": found.run_id,
-                "problem": found.problem,
+                "name": found.name,
+                "detail": found.detail,
             })
         });
         context.output.value(&list.collect())?;
     } else {
-        violations.iter().try_for_each(|found| context.output.line(&found.to_string()))?;
+        for Violation { invariant, name, detail } in &violations {
+            context.output.line(&format!("invariant {invariant}, {name}: {detail}"))?;
+        }
         context.output.note(&match violations.len() {
             0 => "all invariants hold".to_owned(),
             found => format!("{found} violations"),

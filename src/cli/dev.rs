@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use dacapo_core::WorkflowType;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -39,12 +40,20 @@ impl Dev {
             connection = Connection::open(context, database, patience) => connection?,
             () = stop.cancelled() => return Ok(()),
         };
-        let ready = || self.announce(context, &connection, address);
-        serve(context, &connection, &self.worker, telemetry, &stop, ready).await?;
+        let registry = context.registry(connection.engine())?;
+        let types = registry.workflow_types();
+        let ready = || self.announce(context, &connection, &types, address);
+        serve(context, &connection, registry, &self.worker, telemetry, &stop, ready).await?;
         connection.close().await
     }
 
-    fn announce(&self, context: &Context, connection: &Connection, address: Option<SocketAddr>) -> Result<(), Stop> {
+    fn announce(
+        &self,
+        context: &Context,
+        connection: &Connection,
+        types: &[WorkflowType],
+        address: Option<SocketAddr>,
+    ) -> Result<(), Stop> {
         let database = connection.database();
         let queues = self.worker.queues();
         if context.output.json {
@@ -52,7 +61,6 @@ impl Dev {
             return context.output.value(&ready);
         }
         let program = &context.program;
-        let types = context.registry.workflow_types();
         let example = types.first().map_or("TYPE", |name| name.as_str());
         let place = match database.data_dir() {
             Some(folder) => format!("private Postgres in {}", folder.display()),

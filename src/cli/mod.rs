@@ -25,9 +25,14 @@ mod time;
 mod worker;
 mod workers;
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::Path,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use dacapo_runtime::Engine;
 use dacapo_worker::Registry;
 
 use self::{
@@ -67,19 +72,30 @@ enum Verb {
     Db(db::Db),
 }
 
+type BuildRegistry = Box<dyn FnOnce(&Engine) -> Registry + Send>;
+
 /// What every verb gets.
 pub(crate) struct Context {
     /// The options of every verb.
     pub(crate) global: Global,
     /// Where to print.
     pub(crate) output: Output,
-    /// The workflows and activities of this binary.
-    pub(crate) registry: Registry,
+    /// Makes the workflows and activities of this binary, once.
+    registry: Mutex<Option<BuildRegistry>>,
     /// The name under which the program was called, for hints.
     pub(crate) program: String,
 }
 
 impl Context {
+    /// Makes the workflows and activities that this binary's worker serves.
+    fn registry(&self, engine: &Engine) -> Result<Registry, Stop> {
+        let build = self.registry.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match build {
+            Some(build) => Ok(build(engine)),
+            None => Err(Stop::new(Exit::Internal, "the registry is taken: a process runs one worker")),
+        }
+    }
+
     /// Connects to the database, which must be there.
     async fn connect(&self) -> Result<Connection, Stop> {
         let database = Database::find(self, false).await?;
@@ -96,6 +112,14 @@ impl Context {
 /// }
 /// ```
 pub fn cli(registry: Registry) -> ExitCode {
+    cli_with(move |_| registry)
+}
+
+/// Does what [`cli`] does, for activities that need the engine: `build` is called once, when a worker starts.
+pub fn cli_with<F>(build: F) -> ExitCode
+where
+    F: FnOnce(&Engine) -> Registry + Send + 'static,
+{
     let called = std::env::args_os().next();
     let program = called.as_deref().and_then(|path| Path::new(path).file_name()?.to_str());
     let program = program.unwrap_or("dacapo").to_owned();
@@ -105,9 +129,8 @@ pub fn cli(registry: Registry) -> ExitCode {
         Err(error) => error.exit(),
     };
     let output = Output::new(global.json, global.color);
-    let context = Context { global, output, registry, program };
-    let ended = run(&context, verb);
-    match ended {
+    let context = Context { global, output, registry: Mutex::new(Some(Box::new(build))), program };
+    match run(&context, verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
             if let Some(message) = &stop.message {

@@ -4,8 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use clap::Args;
 use dacapo_core::TaskQueue;
-use dacapo_runtime::{WorkerOptions, WorkerProcess, WorkerState};
+use dacapo_runtime::{WorkerOptions, WorkerState};
 use dacapo_server::{Probe, Recorder, Server};
+use dacapo_worker::{DEFAULT_TASK_QUEUE, Registry, Worker};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -17,14 +18,13 @@ use super::{
     Context,
     connect::Connection,
     exit::{Exit, Stop},
-    start::DEFAULT_QUEUE,
 };
 
 /// How a worker is set up.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkerArgs {
     /// The task queues to serve; may be repeated, or separated by commas
-    #[arg(short, long = "queue", value_name = "QUEUE", default_value = DEFAULT_QUEUE, value_delimiter = ',')]
+    #[arg(short, long = "queue", value_name = "QUEUE", default_value = DEFAULT_TASK_QUEUE, value_delimiter = ',')]
     queues: Vec<String>,
     /// Activities that run at once
     #[arg(long, value_name = "N", default_value_t = dacapo_core::limits::CONCURRENT_ACTIVITIES)]
@@ -115,15 +115,16 @@ pub(crate) fn stop_on_signals(tasks: &mut JoinSet<()>) -> Result<CancellationTok
 pub(crate) async fn serve(
     context: &Context,
     connection: &Connection,
+    registry: Registry,
     args: &WorkerArgs,
     telemetry: Telemetry,
     stop: &CancellationToken,
     ready: impl FnOnce() -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let options = args.options(context);
-    let (factory, runner) = context.registry.parts();
-    let worker = WorkerProcess::start(connection.engine(), options.clone(), factory, runner)
-        .map_err(Stop::because(Exit::Invalid))?;
+    let configured = options.clone();
+    let worker = Worker::new(connection.engine()).registry(registry).configure(|options| *options = configured);
+    let worker = worker.start().map_err(Stop::because(Exit::Invalid))?;
     let mut state = worker.state();
     let server_stop = CancellationToken::new();
     let mut tasks = JoinSet::new();

@@ -6,6 +6,7 @@ use dacapo_core::{
     activity::MIDDLE_PRIORITY,
 };
 use dacapo_runtime::{Client, Started};
+use dacapo_worker::DEFAULT_TASK_QUEUE;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -16,9 +17,6 @@ use super::{
     output::Output,
     time::parse_length,
 };
-
-/// The queue of those who name none.
-pub(crate) const DEFAULT_QUEUE: &str = "default";
 
 /// What happens when the workflow id was used by a run that is closed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -55,7 +53,7 @@ pub(crate) struct Start {
     #[arg(short, long, value_name = "JSON|@FILE|-")]
     input: Option<String>,
     /// The task queue whose workers run it
-    #[arg(short, long, value_name = "QUEUE", default_value = DEFAULT_QUEUE)]
+    #[arg(short, long, value_name = "QUEUE", default_value = DEFAULT_TASK_QUEUE)]
     queue: String,
     /// The id of this request: sent again, it leads to the same run
     #[arg(long, value_name = "ID")]

@@ -39,6 +39,7 @@ impl Worker {
             connection = Connection::open(context, database, Patience::Endless) => connection?,
             () = stop.cancelled() => return Ok(()),
         };
+        let registry = context.registry(connection.engine())?;
         let queues = self.worker.queues();
         let ready = || {
             if context.output.json {
@@ -47,7 +48,7 @@ impl Worker {
             tracing::info!(database = shown, queues, metrics = ?address, "ready");
             Ok(())
         };
-        serve(context, &connection, &self.worker, telemetry, &stop, ready).await?;
+        serve(context, &connection, registry, &self.worker, telemetry, &stop, ready).await?;
         connection.close().await
     }
 }
