@@ -23,7 +23,7 @@ pub enum CancellationType {
 }
 
 /// The options of one activity call; times in milliseconds, absent means the default of `semantics`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivityOptions {
     /// Where the activity runs; the workflow's own queue when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +46,20 @@ pub struct ActivityOptions {
     /// 1 (first) to 5 (last) within the queue.
     #[serde(default = "middle_priority", skip_serializing_if = "is_middle_priority")]
     pub priority: u8,
+}
+
+impl Default for ActivityOptions {
+    fn default() -> Self {
+        Self {
+            task_queue: None,
+            schedule_to_close_ms: None,
+            schedule_to_start_ms: None,
+            start_to_close_ms: None,
+            heartbeat_ms: None,
+            retry_policy: RetryPolicy::default(),
+            priority: MIDDLE_PRIORITY,
+        }
+    }
 }
 
 /// The priority of those who ask for none.

@@ -1,5 +1,7 @@
 //! What a caller says to start a run, checked before anything is written.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     event::{EventKind, WorkflowExecutionStarted},
     ids::{self, InvalidName, Namespace, RunId, RunKey, Shard, TaskQueue, WorkflowId, WorkflowType},
     limits,
-    message::Message,
+    message::{Message, MessageBody},
     payload::Payload,
     time::Timestamp,
     transition::Transition,
@@ -171,7 +173,34 @@ impl StartWorkflow {
                 return Err(field(name, "must be a JSON object, such as {\"customer\":\"x\"}".to_owned()));
             }
         }
-        Ok(())
+        self.validate_scalars()?;
+        self.validate_signal()
+    }
+
+    fn validate_scalars(&self) -> Result<(), InvalidStart> {
+        let Some(attributes) = &self.search_attributes else { return Ok(()) };
+        let attributes: BTreeMap<String, serde_json::Value> = attributes
+            .decode("search attributes")
+            .map_err(|error| field("search attributes", format!("cannot be read: {error}")))?;
+        match attributes.iter().find(|(_, value)| value.is_array() || value.is_object()) {
+            Some((name, _)) => Err(field(
+                "search attributes",
+                format!(
+                    "have a list or an object under `{name}`: lists filter by single values, put others into the memo"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_signal(&self) -> Result<(), InvalidStart> {
+        match self.signal.as_ref().map(|signal| &signal.body) {
+            None => Ok(()),
+            Some(MessageBody::Signal { name, .. }) => Ok(ids::validate("signal name", name)?),
+            Some(_) => {
+                Err(field("signal", "is a message of another kind: only a signal comes with a start".to_owned()))
+            }
+        }
     }
 
     /// Writes the first events of the run: it started, the signal that came with it, and (without a start delay) its

@@ -1,5 +1,7 @@
 //! The workflow task: one run of the workflow's code over the events it has not seen.
 
+use std::collections::BTreeSet;
+
 use super::{RefusedCommand, Turn};
 use crate::{
     command::Command,
@@ -128,6 +130,14 @@ impl Turn<'_> {
 }
 
 fn check_published(published: &[(String, Payload)]) -> Result<(), RefusedCommand> {
+    let names: BTreeSet<&str> = published.iter().map(|(name, _)| name.as_str()).collect();
+    if names.len() > limits::PUBLISHED_VALUES_MAX {
+        return Err(RefusedCommand::bad(format!(
+            "the code published {} values at once, the limit is {}: publish one value that holds the others",
+            names.len(),
+            limits::PUBLISHED_VALUES_MAX
+        )));
+    }
     for (name, _) in published {
         crate::ids::validate("name of a published value", name)
             .map_err(|error| RefusedCommand::bad(error.to_string()))?;
