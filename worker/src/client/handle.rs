@@ -3,7 +3,7 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use dacapo_core::{
-    Event, Failure, Payload, RunId, RunKey, RunStatus, WorkflowId, payload::PayloadError, store::RunResult,
+    Event, EventKind, Failure, Payload, RunId, RunKey, RunStatus, WorkflowId, payload::PayloadError, store::RunResult,
 };
 use dacapo_runtime::{ClientError, Description, WorkflowExecution};
 
@@ -166,9 +166,24 @@ impl<R: Data> WorkflowHandle<R> {
             }
             RunStatus::Failed => Err(ResultError::Failed { workflow_id, failure: Box::new(failure) }),
             RunStatus::Canceled => Err(ResultError::Cancelled { workflow_id }),
-            RunStatus::Terminated => Err(ResultError::Terminated { workflow_id, reason: failure.message }),
+            RunStatus::Terminated => {
+                let reason = self.reason().await.unwrap_or_default();
+                Err(ResultError::Terminated { workflow_id, reason })
+            }
             RunStatus::TimedOut => Err(ResultError::TimedOut { workflow_id }),
         }
+    }
+}
+
+impl<R> WorkflowHandle<R> {
+    /// Reads why the run was terminated, which only its last event says.
+    async fn reason(&self) -> Result<String, ClientError> {
+        let info = self.client.resolve(&self.execution).await?;
+        let last = self.client.history(info.key, info.events).await?.pop();
+        Ok(match last.map(|event| event.event) {
+            Some(EventKind::WorkflowExecutionTerminated(terminated)) => terminated.reason,
+            _ => String::new(),
+        })
     }
 }
 
