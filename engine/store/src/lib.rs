@@ -1,1 +1,32 @@
 //! Dacapo's store on Postgres: the only SQL.
+//!
+//! [`PgStore`] implements [`dacapo_core::Store`]. What is hot (writes of owned runs, starts, messages, reports of
+//! activities) goes through the [`committer`], which makes one statement of what many runs want; `docs/write-path.md` says
+//! how, and `docs/ownership-protocol.md` which rules every statement keeps. Each other file is one noun with its SQL
+//! beside its functions. Nothing here decides what happens to a run: that is `dacapo-core`'s part.
+
+mod activities;
+mod blobs;
+mod claim;
+mod committer;
+mod connection;
+mod error;
+mod fleet;
+mod hints;
+mod load;
+mod lists;
+mod ownership;
+mod results;
+mod schema;
+mod store;
+mod sweep;
+mod takeover;
+mod terminate;
+mod time;
+mod timers;
+mod verify;
+
+pub use connection::PgStoreOptions;
+pub use schema::{SchemaStatus, migrate, schema_status};
+pub use store::PgStore;
+pub use verify::Violation;

@@ -1,0 +1,242 @@
+//! Transitions of owned runs, under their fences.
+
+use std::collections::{HashSet, VecDeque};
+
+use dacapo_core::{
+    EventKind, RunKey, RunStatus, Transition, WorkerId,
+    limits::FLUSH_ITEMS_MAX,
+    store::{RunWrite, StoreError, WriteOutcome},
+    transition::ProblemChange,
+};
+use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
+
+use super::{
+    lane::{Entry, Flush},
+    rows::{EncodedRows, RowArrays, json},
+};
+use crate::hints::Hints;
+
+const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
+    $16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45)";
+
+/// The largest result that is kept in the closed run's row as well as in its last event. A larger one is read from there.
+const INLINE_RESULT_BYTES_MAX: usize = 4_096;
+
+/// How a run ends, as its row in `runs_closed` says it.
+#[derive(Debug)]
+struct Closing {
+    status: &'static str,
+    result: Option<Vec<u8>>,
+    failure: Option<Vec<u8>>,
+}
+
+/// A transition with its JSON.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    transition: Transition,
+    owner: Option<WorkerId>,
+    owner_epoch: i32,
+    events: Option<Vec<u8>>,
+    problem: Option<Vec<u8>>,
+    closing: Option<Closing>,
+    rows: EncodedRows,
+}
+
+impl Encoded {
+    /// Writes the JSON of a write, on the caller's thread.
+    pub(super) fn of(write: RunWrite) -> Self {
+        Self::new(write.transition, Some(write.owner), write.owner_epoch)
+    }
+
+    fn new(mut transition: Transition, owner: Option<WorkerId>, owner_epoch: i32) -> Self {
+        let rows = EncodedRows::new(&mut transition);
+        let events = (!transition.events.is_empty()).then(|| json(&transition.events));
+        let problem = match &transition.problem {
+            ProblemChange::Set(problem) => Some(json(problem)),
+            ProblemChange::Keep | ProblemChange::Clear => None,
+        };
+        let closing = transition.closes.map(|status| Closing::new(status, &transition));
+        Self { transition, owner, owner_epoch, events, problem, closing, rows }
+    }
+}
+
+impl Closing {
+    fn new(status: RunStatus, transition: &Transition) -> Self {
+        let (result, failure) = match transition.events.last().map(|event| &event.event) {
+            Some(EventKind::WorkflowExecutionCompleted(completed)) => (Some(completed.result.as_json().into()), None),
+            Some(EventKind::WorkflowExecutionCanceled(canceled)) => {
+                (canceled.details.as_ref().map(|details| details.as_json().into()), None)
+            }
+            Some(EventKind::WorkflowExecutionFailed(failed)) => (None, Some(json(&failed.failure))),
+            _ => (None, None),
+        };
+        let small = |bytes: &Vec<u8>| bytes.len() <= INLINE_RESULT_BYTES_MAX;
+        Self { status: status.as_str(), result: result.filter(small), failure: failure.filter(small) }
+    }
+}
+
+/// What the database says of a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is committed.
+    Applied,
+    /// The fence did not let it through.
+    Fenced,
+    /// The inbox holds messages that it does not consume.
+    Unconsumed,
+}
+
+/// The lane of transitions.
+#[derive(Debug)]
+pub(super) struct Append {
+    hints: Hints,
+}
+
+impl Append {
+    pub(super) fn new(hints: Hints) -> Self {
+        Self { hints }
+    }
+
+    fn hint(&self, transition: &Transition) {
+        if transition.closes.is_some() {
+            self.hints.closed(transition.key);
+        }
+        for row in transition.activities.iter().filter(|row| !row.claimed_by_owner) {
+            self.hints.activities_ready(&row.task.task_queue, row.visible_at);
+        }
+    }
+}
+
+impl Flush for Append {
+    type Work = Encoded;
+    type Answer = Verdict;
+    type Outcome = WriteOutcome;
+    const LANE: &'static str = "append";
+
+    fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
+        let mut taken = take_one_per_run(queue, |entry| entry.work.transition.key);
+        taken.sort_unstable_by_key(|entry| entry.work.transition.key);
+        taken
+    }
+
+    async fn flush(&self, connection: &mut PgConnection, works: &[&Encoded]) -> Result<Vec<Verdict>, sqlx::Error> {
+        flush(connection, works, &self.hints).await
+    }
+
+    fn answer(&self, answered: Vec<(Entry<Self>, Verdict)>) {
+        for (entry, verdict) in answered {
+            let outcome = match verdict {
+                Verdict::Applied => {
+                    self.hint(&entry.work.transition);
+                    WriteOutcome::Applied
+                }
+                Verdict::Fenced => {
+                    metrics::counter!("dacapo_fenced_writes_total").increment(1);
+                    WriteOutcome::Fenced
+                }
+                Verdict::Unconsumed => WriteOutcome::InboxNotEmpty,
+            };
+            entry.answer(outcome);
+        }
+        self.hints.send();
+    }
+
+    fn refusal(&self, error: StoreError) -> WriteOutcome {
+        WriteOutcome::Rejected(error)
+    }
+
+    fn lost(&self, _: &mut Encoded) -> Option<WriteOutcome> {
+        Some(WriteOutcome::Unknown)
+    }
+}
+
+/// Takes up to a flush of items, at most one of each run; what is held back keeps its place.
+pub(super) fn take_one_per_run<I>(queue: &mut VecDeque<I>, key: impl Fn(&I) -> RunKey) -> Vec<I> {
+    let mut runs = HashSet::with_capacity(queue.len().min(FLUSH_ITEMS_MAX));
+    let mut taken = Vec::with_capacity(queue.len().min(FLUSH_ITEMS_MAX));
+    let mut held = Vec::new();
+    while taken.len() < FLUSH_ITEMS_MAX {
+        let Some(item) = queue.pop_front() else { break };
+        if runs.insert(key(&item)) {
+            taken.push(item);
+        } else {
+            held.push(item);
+        }
+    }
+    held.into_iter().rev().for_each(|item| queue.push_front(item));
+    taken
+}
+
+/// Writes one transition outside the lanes, in a transaction of the caller's that holds the run's row.
+pub(crate) async fn flush_transition(
+    connection: &mut PgConnection,
+    transition: Transition,
+    owner: Option<WorkerId>,
+    owner_epoch: i32,
+    hints: &Hints,
+) -> Result<Verdict, sqlx::Error> {
+    let encoded = Encoded::new(transition, owner, owner_epoch);
+    Ok(flush(connection, &[&encoded], hints).await?[0])
+}
+
+async fn flush(
+    connection: &mut PgConnection,
+    items: &[&Encoded],
+    hints: &Hints,
+) -> Result<Vec<Verdict>, sqlx::Error> {
+    let arguments = arguments(items).map_err(sqlx::Error::Encode)?;
+    let row = sqlx::query_with(APPEND, arguments).fetch_one(connection).await?;
+    let mut verdicts = vec![Verdict::Fenced; items.len()];
+    for place in row.try_get::<Vec<i32>, _>("applied")? {
+        verdicts[place as usize - 1] = Verdict::Applied;
+    }
+    for place in row.try_get::<Vec<i32>, _>("unconsumed")? {
+        verdicts[place as usize - 1] = Verdict::Unconsumed;
+    }
+    for queue in row.try_get::<Option<Vec<String>>, _>("woken")?.into_iter().flatten() {
+        hints.activities_ready(&queue.into(), hints.now());
+    }
+    Ok(verdicts)
+}
+
+fn arguments(items: &[&Encoded]) -> Result<PgArguments, sqlx::error::BoxDynError> {
+    let mut rows = RowArrays::default();
+    let (mut c_item, mut c_status, mut c_result, mut c_failure) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut k_item, mut k_message) = (Vec::new(), Vec::new());
+    for (place, item) in (1_i32..).zip(items) {
+        rows.add(place, &item.transition, &item.rows);
+        if let Some(closing) = &item.closing {
+            c_item.push(place);
+            c_status.push(closing.status);
+            c_result.push(closing.result.as_deref());
+            c_failure.push(closing.failure.as_deref());
+        }
+        for message in &item.transition.consumed {
+            k_item.push(place);
+            k_message.push(message.0);
+        }
+    }
+    let bytes: usize = items.iter().map(|item| item.events.as_ref().map_or(0, Vec::len) + 128).sum();
+    let mut arguments = PgArguments::default();
+    arguments.reserve(45, bytes);
+    let transitions = || items.iter().map(|item| &item.transition);
+    arguments.add(transitions().map(|t| t.key.shard.0).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| t.key.run_id.0).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.owner.map(|owner| owner.0)).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.owner_epoch).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| t.first_event_id).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(Transition::next_event_id).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| t.signals as i64).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.events.as_deref()).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| i16::from(t.problem != ProblemChange::Keep)).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.problem.as_deref()).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.closing.is_some()).collect::<Vec<_>>())?;
+    arguments.add(c_item)?;
+    arguments.add(c_status)?;
+    arguments.add(c_result)?;
+    arguments.add(c_failure)?;
+    arguments.add(k_item)?;
+    arguments.add(k_message)?;
+    rows.bind(&mut arguments)?;
+    Ok(arguments)
+}

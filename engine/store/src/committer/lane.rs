@@ -1,0 +1,268 @@
+//! A lane: a queue, a connection, a task that flushes one into the other, and what it does when a flush goes wrong.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use dacapo_core::store::{Reply, StoreError};
+use sqlx::{PgConnection, postgres::PgConnectOptions};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    connection,
+    error::{Trouble, trouble},
+};
+
+/// The time after which a flush counts as lost; far above what a flush takes on a server that lives.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The time for which items that may be repeated are repeated while the database is away.
+const REPEAT_FOR: Duration = Duration::from_secs(30);
+
+/// The first wait before connecting again; doubles up to [`RECONNECT_WAIT_MAX`].
+const RECONNECT_WAIT: Duration = Duration::from_millis(20);
+
+/// The longest wait before connecting again: a server that starts again is found within a second.
+const RECONNECT_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Something to be written, with its caller.
+pub(crate) struct Entry<F: Flush> {
+    /// What is to be written.
+    pub(crate) work: F::Work,
+    reply: Reply<F::Outcome>,
+}
+
+impl<F: Flush> Entry<F> {
+    /// Tells the caller.
+    pub(crate) fn answer(self, outcome: F::Outcome) {
+        self.reply.send(outcome);
+    }
+}
+
+/// What one kind of lane does with its work.
+pub(crate) trait Flush: fmt::Debug + Send + Sync + Sized + 'static {
+    /// What is written.
+    type Work: Send + Sync;
+    /// What the database says of it.
+    type Answer: Send;
+    /// What the caller hears.
+    type Outcome: Send;
+    /// The lane's name in metrics.
+    const LANE: &'static str;
+
+    /// Takes what the next flush writes out of a queue that is not empty, in the order in which it is locked.
+    fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>>;
+
+    /// Writes; gives an answer for each.
+    fn flush(
+        &self,
+        connection: &mut PgConnection,
+        works: &[&Self::Work],
+    ) -> impl Future<Output = Result<Vec<Self::Answer>, sqlx::Error>> + Send;
+
+    /// Tells the callers, and hints to others what has changed.
+    fn answer(&self, answered: Vec<(Entry<Self>, Self::Answer)>);
+
+    /// What a caller hears whose work cannot be written, or when the database is away for too long.
+    fn refusal(&self, error: StoreError) -> Self::Outcome;
+
+    /// Takes note that an answer was lost. `None`: the work carries an id by which the database knows it, and is flushed
+    /// again; otherwise what the caller hears.
+    fn lost(&self, work: &mut Self::Work) -> Option<Self::Outcome>;
+}
+
+struct Queue<F: Flush> {
+    entries: VecDeque<Entry<F>>,
+    closed: bool,
+}
+
+/// A queue that one task flushes over one connection.
+pub(crate) struct Lane<F: Flush> {
+    flush: F,
+    queue: Mutex<Queue<F>>,
+    filled: Notify,
+    options: PgConnectOptions,
+}
+
+impl<F: Flush> fmt::Debug for Lane<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("flush", &self.flush).finish_non_exhaustive()
+    }
+}
+
+impl<F: Flush> Lane<F> {
+    /// Makes a lane and spawns its task, which ends after [`Lane::close`].
+    pub(crate) fn spawn(flush: F, options: &PgConnectOptions, tasks: &TaskTracker) -> Arc<Self> {
+        let queue = Mutex::new(Queue { entries: VecDeque::new(), closed: false });
+        let lane = Arc::new(Self { flush, queue, filled: Notify::new(), options: options.clone() });
+        tasks.spawn(Arc::clone(&lane).run());
+        lane
+    }
+
+    /// Hands work over.
+    pub(crate) fn put(&self, work: F::Work, reply: Reply<F::Outcome>) {
+        let entry = Entry { work, reply };
+        let mut queue = self.lock();
+        if queue.closed {
+            drop(queue);
+            let problem = "this store is closed".to_owned();
+            return entry.answer(self.flush.refusal(StoreError::Unavailable { problem }));
+        }
+        queue.entries.push_back(entry);
+        let first = queue.entries.len() == 1;
+        drop(queue);
+        // Only an empty queue can have a task that waits for it.
+        if first {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes no further work; the task ends when the queue is empty.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<F>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut connection = None;
+        while let Some(batch) = self.next_batch().await {
+            Box::pin(self.carry_out(&mut connection, batch)).await;
+        }
+        if let Some(connection) = connection {
+            let closed: Result<(), sqlx::Error> = sqlx::Connection::close(connection).await;
+            if let Err(error) = closed {
+                tracing::debug!(lane = F::LANE, %error, "closing a connection failed");
+            }
+        }
+    }
+
+    async fn next_batch(&self) -> Option<Vec<Entry<F>>> {
+        loop {
+            {
+                let mut queue = self.lock();
+                if !queue.entries.is_empty() {
+                    metrics::gauge!("dacapo_lane_backlog_items", "lane" => F::LANE).set(queue.entries.len() as f64);
+                    return Some(self.flush.take(&mut queue.entries));
+                }
+                if queue.closed {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Flushes a batch, in parts where it must be, until every caller has an answer.
+    async fn carry_out(&self, connection: &mut Option<PgConnection>, batch: Vec<Entry<F>>) {
+        let begun = Instant::now();
+        let mut wait = RECONNECT_WAIT;
+        // The last one is next, so that the order survives a split.
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let works = part.iter().map(|entry| &entry.work).collect();
+            let error = match self.attempt(connection, works).await {
+                Ok(answers) => {
+                    wait = RECONNECT_WAIT;
+                    self.flush.answer(part.into_iter().zip(answers).collect());
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match trouble(&error) {
+                Trouble::Repeat => {
+                    metrics::counter!("dacapo_flush_repeats_total", "lane" => F::LANE).increment(1);
+                    tokio::time::sleep(jitter(wait)).await;
+                    parts.push(part);
+                }
+                Trouble::Data if part.len() > 1 => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.push(second);
+                    parts.push(part);
+                }
+                Trouble::Data => self.refuse(part, &data(&error)),
+                Trouble::Lost => {
+                    *connection = None;
+                    let again = self.lost(part, &error, begun);
+                    if !again.is_empty() {
+                        tokio::time::sleep(jitter(wait)).await;
+                        wait = (wait * 2).min(RECONNECT_WAIT_MAX);
+                        parts.push(again);
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, part: Vec<Entry<F>>, error: &StoreError) {
+        for entry in part {
+            entry.answer(self.flush.refusal(error.clone()));
+        }
+    }
+
+    /// Answers where that is all there is to do; gives back what is to be flushed again.
+    fn lost(&self, part: Vec<Entry<F>>, error: &sqlx::Error, begun: Instant) -> Vec<Entry<F>> {
+        metrics::counter!("dacapo_flush_unknown_outcomes_total", "lane" => F::LANE).increment(part.len() as u64);
+        tracing::warn!(lane = F::LANE, items = part.len(), %error, "the answer to a flush was lost");
+        let mut again = Vec::new();
+        for mut entry in part {
+            match self.flush.lost(&mut entry.work) {
+                Some(outcome) => entry.answer(outcome),
+                None => again.push(entry),
+            }
+        }
+        if begun.elapsed() > REPEAT_FOR {
+            self.refuse(std::mem::take(&mut again), &given_up(error));
+        }
+        again
+    }
+
+    async fn attempt(
+        &self,
+        connection: &mut Option<PgConnection>,
+        works: Vec<&F::Work>,
+    ) -> Result<Vec<F::Answer>, sqlx::Error> {
+        let open = match connection {
+            Some(open) => open,
+            None => connection.insert(connection::open(&self.options).await?),
+        };
+        let begun = Instant::now();
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.flush.flush(open, &works)).await;
+        let answers = flushed.unwrap_or_else(|_| {
+            // The flush was dropped in the middle of its exchange with the server; the caller drops the connection.
+            Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer to a flush in 20 s")))
+        })?;
+        assert_eq!(answers.len(), works.len(), "a flush answers every item");
+        metrics::histogram!("dacapo_flush_seconds", "lane" => F::LANE).record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("dacapo_flush_items", "lane" => F::LANE).record(works.len() as f64);
+        metrics::counter!("dacapo_flushes_total", "lane" => F::LANE).increment(1);
+        Ok(answers)
+    }
+}
+
+/// Spreads a wait over half to all of it, so that processes that failed together do not come back together.
+fn jitter(wait: Duration) -> Duration {
+    let part = u32::from(uuid::Uuid::now_v7().as_bytes()[15]);
+    wait / 2 + wait * part / 512
+}
+
+fn data(error: &sqlx::Error) -> StoreError {
+    StoreError::Rejected { problem: format!("the database refuses a value: {error}") }
+}
+
+fn given_up(error: &sqlx::Error) -> StoreError {
+    let problem = format!(
+        "no definite answer within {} s ({error}); sending the same id again is safe",
+        REPEAT_FOR.as_secs()
+    );
+    StoreError::Unavailable { problem }
+}
+

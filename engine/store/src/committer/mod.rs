@@ -1,0 +1,91 @@
+//! The committer: what many runs want at the same time becomes one statement (`docs/write-path.md`).
+//!
+//! A [`Lane`] is a queue, a connection and a task. It has no time window: while one flush is on its way the next one
+//! gathers, so that a lone item goes at once and a crowd goes together. A run always uses the same lane, and a flush
+//! holds at most one transition of a run. Callers are answered after the commit.
+
+mod append;
+mod lane;
+mod report;
+mod resolve;
+mod rows;
+mod send;
+mod start;
+
+use std::sync::Arc;
+
+use dacapo_core::{
+    RunKey,
+    limits::FLUSH_LANES,
+    store::{
+        ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreResult,
+        WriteOutcome,
+    },
+};
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use append::{Verdict, flush_transition};
+pub(crate) use lane::Lane;
+pub(crate) use send::{Delivery, deliver, recorded};
+
+use self::{append::Append, report::Report, send::Send as SendLane, start::Start};
+use crate::hints::Hints;
+
+/// The lanes of one process.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    appends: Vec<Arc<Lane<Append>>>,
+    unowned_starts: Arc<Lane<Start>>,
+    owned_starts: Arc<Lane<Start>>,
+    sends: Arc<Lane<SendLane>>,
+    reports: Arc<Lane<Report>>,
+}
+
+impl Committer {
+    /// Makes the lanes and spawns their tasks; each connects with its first item.
+    pub(crate) fn spawn(options: &PgConnectOptions, hints: &Hints, tasks: &TaskTracker) -> Self {
+        let appends = (0..FLUSH_LANES).map(|_| Lane::spawn(Append::new(hints.clone()), options, tasks)).collect();
+        Self {
+            appends,
+            unowned_starts: Lane::spawn(Start::new(hints.clone()), options, tasks),
+            owned_starts: Lane::spawn(Start::new(hints.clone()), options, tasks),
+            sends: Lane::spawn(SendLane::new(hints.clone()), options, tasks),
+            reports: Lane::spawn(Report::new(hints.clone()), options, tasks),
+        }
+    }
+
+    pub(crate) fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>) {
+        let lane = lane_of(write.transition.key);
+        self.appends[lane].put(append::Encoded::of(write), reply);
+    }
+
+    pub(crate) fn start(&self, start: StartWrite, reply: Reply<StoreResult<StartOutcome>>) {
+        let lane = if start.owner.is_some() { &self.owned_starts } else { &self.unowned_starts };
+        lane.put(start::EncodedStart::new(start), reply);
+    }
+
+    pub(crate) fn send(&self, send: SendMessage, reply: Reply<StoreResult<SendOutcome>>) {
+        self.sends.put(send::EncodedMessage::new(send), reply);
+    }
+
+    pub(crate) fn report(&self, report: ActivityReport, reply: Reply<StoreResult<ReportOutcome>>) {
+        self.reports.put(report::EncodedReport::new(report), reply);
+    }
+
+    /// Lets every lane end when its queue is empty.
+    pub(crate) fn close(&self) {
+        for lane in &self.appends {
+            lane.close();
+        }
+        self.unowned_starts.close();
+        self.owned_starts.close();
+        self.sends.close();
+        self.reports.close();
+    }
+}
+
+/// Places a run: the last bits of its id are random.
+fn lane_of(run: RunKey) -> usize {
+    usize::from(run.run_id.0.as_bytes()[15]) % FLUSH_LANES
+}

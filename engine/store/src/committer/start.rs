@@ -1,0 +1,195 @@
+//! Starts: all first rows of a run, or nothing.
+
+use std::collections::VecDeque;
+
+use dacapo_core::{
+    IdConflictPolicy, IdReusePolicy, Timestamp, WorkerId,
+    store::{StartOutcome, StartWrite, StoreError, StoreResult},
+    transition::ProblemChange,
+};
+use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
+
+use super::{
+    append::take_one_per_run,
+    lane::{Entry, Flush},
+    resolve::resolve,
+    rows::{EncodedRows, RowArrays, json},
+};
+use crate::{hints::Hints, time::PgTime};
+
+const START: &str = "SELECT may_own, refused FROM dacapo.start_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
+    $17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45,$46)";
+
+/// A start with its JSON.
+#[derive(Debug)]
+pub(super) struct EncodedStart {
+    /// Whether an earlier try of the committer's own may have gone through.
+    uncertain: bool,
+    pub(super) start: StartWrite,
+    /// What the start is known by beside its run id: the caller's request id, or the run id itself where an existing run
+    /// may be the answer, which no row would remember otherwise.
+    pub(super) request: Option<String>,
+    events: Vec<u8>,
+    problem: Option<Vec<u8>>,
+    rows: EncodedRows,
+}
+
+impl EncodedStart {
+    /// Writes the JSON of a start, on the caller's thread.
+    pub(super) fn new(mut start: StartWrite) -> Self {
+        let rows = EncodedRows::new(&mut start.transition);
+        let events = json(&start.transition.events);
+        let problem = match &start.transition.problem {
+            ProblemChange::Set(problem) => Some(json(problem)),
+            ProblemChange::Keep | ProblemChange::Clear => None,
+        };
+        let request = start.request.request_id.clone().or_else(|| {
+            let may_use_another = start.request.conflict_policy == IdConflictPolicy::UseExisting;
+            may_use_another.then(|| start.request.run_id.to_string())
+        });
+        Self { uncertain: false, start, request, events, problem, rows }
+    }
+}
+
+/// The lane of starts.
+#[derive(Debug)]
+pub(super) struct Start {
+    hints: Hints,
+}
+
+impl Start {
+    pub(super) fn new(hints: Hints) -> Self {
+        Self { hints }
+    }
+}
+
+impl Flush for Start {
+    type Work = EncodedStart;
+    type Answer = StoreResult<StartOutcome>;
+    type Outcome = StoreResult<StartOutcome>;
+    const LANE: &'static str = "start";
+
+    fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
+        let mut taken = take_one_per_run(queue, |entry| entry.work.start.request.key());
+        // One owner's row is locked in a flush; starts of another owner go with the next.
+        let owner = taken.first().and_then(|entry| entry.work.start.owner);
+        let others: Vec<Entry<Self>> = taken.extract_if(.., |entry| entry.work.start.owner != owner).collect();
+        others.into_iter().rev().for_each(|entry| queue.push_front(entry));
+        taken.sort_unstable_by(|a, b| order(&a.work.start).cmp(&order(&b.work.start)));
+        taken
+    }
+
+    async fn flush(
+        &self,
+        connection: &mut PgConnection,
+        works: &[&EncodedStart],
+    ) -> Result<Vec<StoreResult<StartOutcome>>, sqlx::Error> {
+        let owner = works.first().and_then(|work| work.start.owner);
+        let Some(refused) = flush_starts(connection, works, owner).await? else {
+            return Ok(works.iter().map(|_| Ok(StartOutcome::OwnerLost)).collect());
+        };
+        let mut outcomes: Vec<StoreResult<StartOutcome>> = works.iter().map(|_| Ok(StartOutcome::Started)).collect();
+        for place in refused {
+            let work = works[place];
+            let outcome = resolve(connection, work, &self.hints).await?;
+            outcomes[place] = outcome.map(|outcome| match outcome {
+                // The run is there because an earlier try of this very start went through.
+                StartOutcome::Duplicate { run, owned }
+                    if work.uncertain && run == work.start.request.key() && (owned || owner.is_none()) =>
+                {
+                    StartOutcome::Started
+                }
+                other => other,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    fn answer(&self, answered: Vec<(Entry<Self>, StoreResult<StartOutcome>)>) {
+        for (entry, outcome) in answered {
+            if let Ok(StartOutcome::Started) = outcome {
+                let start = &entry.work.start;
+                if start.owner.is_none() {
+                    self.hints.runs_ready(&start.request.task_queue, start.ready_at);
+                }
+                for row in start.transition.activities.iter().filter(|row| !row.claimed_by_owner) {
+                    self.hints.activities_ready(&row.task.task_queue, row.visible_at);
+                }
+            }
+            entry.answer(outcome);
+        }
+        self.hints.send();
+    }
+
+    fn refusal(&self, error: StoreError) -> StoreResult<StartOutcome> {
+        Err(error)
+    }
+
+    fn lost(&self, work: &mut EncodedStart) -> Option<StoreResult<StartOutcome>> {
+        work.uncertain = true;
+        None
+    }
+}
+
+/// The order in which starts lock: by workflow id.
+fn order(start: &StartWrite) -> (i16, &str, &str) {
+    let request = &start.request;
+    (request.key().shard.0, request.namespace.as_str(), request.workflow_id.as_str())
+}
+
+/// Writes starts of one owner. Gives the places of those that were not started; `None` when the owner may not own.
+pub(super) async fn flush_starts(
+    connection: &mut PgConnection,
+    items: &[&EncodedStart],
+    owner: Option<WorkerId>,
+) -> Result<Option<Vec<usize>>, sqlx::Error> {
+    let arguments = arguments(items, owner).map_err(sqlx::Error::Encode)?;
+    let row = sqlx::query_with(START, arguments).fetch_one(connection).await?;
+    if !row.try_get::<bool, _>("may_own")? {
+        return Ok(None);
+    }
+    let refused: Vec<i32> = row.try_get("refused")?;
+    Ok(Some(refused.into_iter().map(|place| place as usize - 1).collect()))
+}
+
+fn arguments(items: &[&EncodedStart], owner: Option<WorkerId>) -> Result<PgArguments, sqlx::error::BoxDynError> {
+    let mut rows = RowArrays::default();
+    for (place, item) in (1_i32..).zip(items) {
+        rows.add(place, &item.start.transition, &item.rows);
+    }
+    let bytes: usize = items.iter().map(|item| item.events.len() + 256).sum();
+    let mut arguments = PgArguments::default();
+    arguments.reserve(46, bytes);
+    let requests = || items.iter().map(|item| &item.start.request);
+    let transitions = || items.iter().map(|item| &item.start.transition);
+    let started = |item: &&EncodedStart| item.start.transition.events.first().map_or(Timestamp(0), |e| e.event_time);
+    arguments.add(owner.map(|owner| owner.0))?;
+    arguments.add(transitions().map(|t| t.key.shard.0).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| t.key.run_id.0).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| r.namespace.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| r.workflow_id.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| r.workflow_type.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| r.task_queue.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| i16::from(r.priority)).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| t.next_event_id()).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| t.signals as i64).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.events.as_slice()).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| PgTime(started(item))).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| r.memo.as_ref().map(|memo| memo.as_json().as_bytes())).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| r.search_attributes.as_ref().map(|a| a.as_json())).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.problem.as_deref()).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.request.as_deref()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|r| reuse(r.reuse_policy)).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| PgTime(item.start.ready_at)).collect::<Vec<_>>())?;
+    rows.bind(&mut arguments)?;
+    Ok(arguments)
+}
+
+/// The reuse policy as `dacapo.start_v1` knows it.
+fn reuse(policy: IdReusePolicy) -> i16 {
+    match policy {
+        IdReusePolicy::AllowDuplicate => 0,
+        IdReusePolicy::AllowDuplicateFailedOnly => 1,
+        IdReusePolicy::RejectDuplicate => 2,
+    }
+}

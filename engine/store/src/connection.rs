@@ -1,0 +1,86 @@
+//! Connections: where they go, and how those of the write path are set up.
+
+use std::time::Duration;
+
+use sqlx::{
+    ConnectOptions, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// Settings of hot connections. Plans are made once; and since a plan that was made on an empty table would be kept, no
+/// plan may be chosen that reads a table from end to end.
+const HOT_SETTINGS: [(&str, &str); 6] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_bitmapscan", "off"),
+    ("jit", "off"),
+];
+
+/// Connections for claims, loads and whatever else an engine does all the time, beside the committer's own.
+const HOT_POOL_CONNECTIONS: u32 = 4;
+
+/// Connections for lists and descriptions.
+const READ_POOL_CONNECTIONS: u32 = 4;
+
+/// The wait for a free connection; longer than a server takes to start again, shorter than a lease.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How a process reaches its database.
+#[derive(Debug, Clone)]
+pub struct PgStoreOptions {
+    /// The database, as `postgres://user@host/database`.
+    pub url: String,
+    /// The same database without a pooler in between, for listening and migrations; [`PgStoreOptions::url`] when absent.
+    pub direct_url: Option<String>,
+    /// What the server shows as the application's name.
+    pub application_name: String,
+}
+
+impl PgStoreOptions {
+    /// Makes options for a URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), direct_url: None, application_name: "dacapo".to_owned() }
+    }
+
+    pub(crate) fn connect_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        self.parse(&self.url)
+    }
+
+    pub(crate) fn direct_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        self.parse(self.direct_url.as_ref().unwrap_or(&self.url))
+    }
+
+    fn parse(&self, url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+        let options: PgConnectOptions = url.parse()?;
+        // A statement that is slow says so in the metrics; sqlx would log its text.
+        Ok(options.application_name(&self.application_name).disable_statement_logging())
+    }
+}
+
+/// Makes the options of hot connections.
+pub(crate) fn hot(options: PgConnectOptions) -> PgConnectOptions {
+    options.options(HOT_SETTINGS)
+}
+
+/// Makes the pool for what an engine does all the time.
+pub(crate) fn hot_pool(options: PgConnectOptions) -> PgPool {
+    pool(HOT_POOL_CONNECTIONS).connect_lazy_with(hot(options))
+}
+
+/// Makes the pool for lists and descriptions, planned anew each time.
+pub(crate) fn read_pool(options: PgConnectOptions) -> PgPool {
+    pool(READ_POOL_CONNECTIONS)
+        .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")]))
+}
+
+fn pool(connections: u32) -> PgPoolOptions {
+    // A dead connection shows itself by the error of its next statement; testing each before use costs a round trip.
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false)
+}
+
+/// Opens one connection of the committer.
+pub(crate) async fn open(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    options.connect().await
+}

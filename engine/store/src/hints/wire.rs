@@ -1,0 +1,149 @@
+//! The text of notifications: what fits into 8,000 bytes, and channels that few have to read.
+//!
+//! | channel | who listens | payload |
+//! |---|---|---|
+//! | `dacapo_queues` | every process with a worker | lines: `r`queue (runs wait), `a`queue (activities wait), `g` (a worker is gone) |
+//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each |
+//! | `dacapo_closed` | processes that have waited for a result | run keys |
+//!
+//! `*` on any channel: too much to say, look at everything.
+
+use dacapo_core::{
+    RunId, RunKey, Shard, TaskQueue, WorkerId,
+    store::Hint,
+};
+use uuid::Uuid;
+
+use super::Outgoing;
+
+/// The channel for work that waits on queues.
+pub(super) const QUEUES: &str = "dacapo_queues";
+
+/// The channel for runs that closed.
+pub(super) const CLOSED: &str = "dacapo_closed";
+
+/// Postgres takes less than 8,000 bytes in a notification.
+const PAYLOAD_BYTES_MAX: usize = 7_900;
+
+/// A run key: two hex digits of shard, 32 of run id.
+const KEY_CHARS: usize = 34;
+
+const EVERYTHING: &str = "*";
+
+/// The channel for messages to runs of a worker.
+pub(super) fn worker_channel(worker: WorkerId) -> String {
+    format!("dacapo_w_{}", worker.0.simple())
+}
+
+/// Writes what is to be told as notifications: channel and payload.
+pub(super) fn notifications(outgoing: &Outgoing) -> (Vec<String>, Vec<String>) {
+    let (mut channels, mut payloads) = (Vec::new(), Vec::new());
+    let mut add = |channel: &str, payload: String| {
+        channels.push(channel.to_owned());
+        payloads.push(payload);
+    };
+    let runs = outgoing.runs_ready.iter().map(|queue| format!("r{queue}"));
+    let activities = outgoing.activities_ready.iter().map(|queue| format!("a{queue}"));
+    let gone = outgoing.worker_gone.then(|| "g".to_owned());
+    for payload in chunks(runs.chain(activities).chain(gone), "\n") {
+        add(QUEUES, payload);
+    }
+    for (worker, runs) in &outgoing.inbox {
+        for payload in chunks(runs.iter().map(key), "") {
+            add(&worker_channel(*worker), payload);
+        }
+    }
+    for payload in chunks(outgoing.closed.iter().map(key), "") {
+        add(CLOSED, payload);
+    }
+    if outgoing.everything {
+        add(QUEUES, EVERYTHING.to_owned());
+        add(CLOSED, EVERYTHING.to_owned());
+    }
+    (channels, payloads)
+}
+
+fn chunks(parts: impl Iterator<Item = String>, separator: &str) -> Vec<String> {
+    let mut chunks: Vec<String> = Vec::new();
+    for part in parts {
+        match chunks.last_mut() {
+            Some(last) if last.len() + separator.len() + part.len() <= PAYLOAD_BYTES_MAX => {
+                last.push_str(separator);
+                last.push_str(&part);
+            }
+            _ => chunks.push(part),
+        }
+    }
+    chunks
+}
+
+fn key(run: &RunKey) -> String {
+    format!("{:02x}{}", run.shard.0, run.run_id.0.simple())
+}
+
+/// Reads a notification. What cannot be read (a newer binary sent it) means: look at everything.
+pub(super) fn read(channel: &str, payload: &str) -> Vec<Hint> {
+    if payload == EVERYTHING {
+        return vec![Hint::Everything];
+    }
+    let hints = match channel {
+        QUEUES => payload.split('\n').map(read_line).collect(),
+        CLOSED => read_keys(payload).map(|runs| vec![Hint::Closed(runs)]),
+        _ => read_keys(payload).map(|runs| vec![Hint::Inbox(runs)]),
+    };
+    hints.unwrap_or_else(|| vec![Hint::Everything])
+}
+
+fn read_line(line: &str) -> Option<Hint> {
+    match line.split_at_checked(1)? {
+        ("r", queue) => Some(Hint::RunsReady(TaskQueue::new(queue))),
+        ("a", queue) => Some(Hint::ActivitiesReady(TaskQueue::new(queue))),
+        ("g", "") => Some(Hint::WorkerGone),
+        _ => None,
+    }
+}
+
+fn read_keys(payload: &str) -> Option<Vec<RunKey>> {
+    payload.as_bytes().chunks(KEY_CHARS).map(read_key).collect()
+}
+
+fn read_key(text: &[u8]) -> Option<RunKey> {
+    let (shard, run_id) = std::str::from_utf8(text).ok()?.split_at_checked(2)?;
+    let shard = Shard(i16::from_str_radix(shard, 16).ok()?);
+    Some(RunKey { shard, run_id: RunId(Uuid::try_parse(run_id).ok()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(number: u128) -> RunKey {
+        RunKey { shard: Shard(63), run_id: RunId(Uuid::from_u128(number)) }
+    }
+
+    #[test]
+    fn what_is_sent_is_what_is_read_in_payloads_of_less_than_8000_bytes() {
+        let closed: Vec<RunKey> = (0..1_000).map(run).collect();
+        let mut outgoing = Outgoing { closed: closed.clone(), worker_gone: true, ..Outgoing::default() };
+        outgoing.runs_ready.insert(TaskQueue::new("größer"));
+        outgoing.activities_ready.insert(TaskQueue::new("x".repeat(1_000)));
+        let (channels, payloads) = notifications(&outgoing);
+        assert!(payloads.iter().all(|payload| payload.len() < 8_000));
+        let hints: Vec<Hint> = channels.iter().zip(&payloads).flat_map(|(c, p)| read(c, p)).collect();
+        assert_eq!(hints[0], Hint::RunsReady(TaskQueue::new("größer")));
+        assert_eq!(hints[2], Hint::WorkerGone);
+        let read_back: Vec<RunKey> = hints
+            .into_iter()
+            .filter_map(|hint| if let Hint::Closed(runs) = hint { Some(runs) } else { None })
+            .flatten()
+            .collect();
+        assert_eq!(read_back, closed);
+    }
+
+    #[test]
+    fn what_cannot_be_read_means_everything() {
+        assert_eq!(read(QUEUES, "z"), [Hint::Everything]);
+        assert_eq!(read(CLOSED, "3f00"), [Hint::Everything]);
+        assert_eq!(read(CLOSED, "*"), [Hint::Everything]);
+    }
+}

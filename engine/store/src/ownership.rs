@@ -1,0 +1,149 @@
+//! Ownership of runs: fencing, giving back, and what an owner reads of its own.
+
+use std::collections::HashMap;
+
+use dacapo_core::{
+    Message, RunId, RunKey, Shard, WorkerId,
+    store::{ReleaseOutcome, ReleaseRun, StoreResult},
+};
+use sqlx::{Row, postgres::PgRow};
+
+use crate::{PgStore, error::store_error, load::read_message, time::PgTime};
+
+const FENCE: &str = "UPDATE dacapo.runs_open SET owner_epoch = owner_epoch + 1
+    WHERE shard = $1 AND run_id = $2 AND owner = $3 AND owner_epoch = $4 RETURNING owner_epoch";
+
+/// Keeps senders away until the transaction ends; what they sent before, the next statement sees.
+const LOCK: &str = "
+SELECT k.place FROM unnest($2::int2[], $3::uuid[], $4::int4[], $5::int8[]) WITH ORDINALITY
+       k (shard, run_id, epoch, next, place),
+       LATERAL (SELECT FROM dacapo.runs_open r WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = $1
+                   AND r.owner_epoch = k.epoch AND r.next_event_id = k.next FOR UPDATE SKIP LOCKED) l";
+
+const RELEASE: &str = "
+WITH given AS (
+    UPDATE dacapo.runs_open r SET owner = NULL
+      FROM (SELECT k.place, k.ready_at, l.tid
+              FROM unnest($1::int2[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY k (shard, run_id, ready_at, place),
+                   LATERAL (SELECT o.ctid AS tid FROM dacapo.runs_open o
+                             WHERE o.shard = k.shard AND o.run_id = k.run_id OFFSET 0) l
+             WHERE NOT EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id)) k
+     WHERE r.ctid = k.tid
+    RETURNING k.place, k.ready_at, r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority
+), marked AS (
+    INSERT INTO dacapo.ready AS y (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
+    SELECT g.shard, g.run_id, g.namespace, g.task_queue, g.workflow_type, g.priority, g.ready_at FROM given g
+     WHERE g.ready_at IS NOT NULL ORDER BY g.shard, g.run_id
+    ON CONFLICT (shard, run_id) DO UPDATE SET visible_at = LEAST(y.visible_at, excluded.visible_at)
+)
+SELECT place, task_queue FROM given";
+
+const OWNED: &str = "SELECT shard, run_id, owner_epoch FROM dacapo.runs_open WHERE owner = $1 ORDER BY shard, run_id";
+
+const INBOX_OF_RUNS: &str = "
+SELECT b.shard, b.run_id, b.message, b.body
+  FROM (SELECT DISTINCT k.shard, k.run_id FROM unnest($2::int2[], $3::uuid[]) k (shard, run_id)) k,
+       LATERAL (SELECT b.* FROM dacapo.inbox b
+                 WHERE b.shard = k.shard AND b.run_id = k.run_id
+                   AND EXISTS (SELECT FROM dacapo.runs_open r
+                                WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = $1)
+                 ORDER BY b.message LIMIT $4) b
+ ORDER BY b.shard, b.run_id, b.message LIMIT $4";
+
+const INBOX_OF_WORKER: &str = "
+SELECT b.shard, b.run_id, b.message, b.body
+  FROM dacapo.inbox b JOIN dacapo.runs_open r ON r.shard = b.shard AND r.run_id = b.run_id
+ WHERE r.owner = $1 ORDER BY b.shard, b.run_id, b.message LIMIT $2";
+
+impl PgStore {
+    /// Raises the epoch of a run, so that whatever is still on its way under the old one is fenced out.
+    pub(crate) async fn raise_epoch(&self, worker: WorkerId, run: RunKey, epoch: i32) -> StoreResult<Option<i32>> {
+        let raised = sqlx::query(FENCE)
+            .bind(run.shard.0)
+            .bind(run.run_id.0)
+            .bind(worker.0)
+            .bind(epoch)
+            .fetch_optional(&self.hot)
+            .await
+            .map_err(store_error)?;
+        Ok(raised.map(|row| row.get("owner_epoch")))
+    }
+
+    /// Gives runs back: locks first, looks at the inboxes in the next statement.
+    pub(crate) async fn release_runs(
+        &self,
+        worker: WorkerId,
+        mut runs: Vec<ReleaseRun>,
+    ) -> StoreResult<Vec<(RunKey, ReleaseOutcome)>> {
+        runs.sort_unstable_by_key(|run| run.key);
+        let mut transaction = self.hot.begin().await.map_err(store_error)?;
+        let locked = sqlx::query(LOCK)
+            .bind(worker.0)
+            .bind(runs.iter().map(|run| run.key.shard.0).collect::<Vec<_>>())
+            .bind(runs.iter().map(|run| run.key.run_id.0).collect::<Vec<_>>())
+            .bind(runs.iter().map(|run| run.owner_epoch).collect::<Vec<_>>())
+            .bind(runs.iter().map(|run| run.next_event_id).collect::<Vec<_>>())
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let locked: Vec<usize> = locked.iter().map(|row| row.get::<i64, _>("place") as usize - 1).collect();
+        let mut outcomes: HashMap<usize, ReleaseOutcome> =
+            locked.iter().map(|place| (*place, ReleaseOutcome::InboxNotEmpty)).collect();
+        let ready_at = |place: &usize| runs[*place].ready_at.map(PgTime);
+        let given = sqlx::query(RELEASE)
+            .bind(locked.iter().map(|place| runs[*place].key.shard.0).collect::<Vec<_>>())
+            .bind(locked.iter().map(|place| runs[*place].key.run_id.0).collect::<Vec<_>>())
+            .bind(locked.iter().map(ready_at).collect::<Vec<_>>())
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        for row in given {
+            let place = locked[row.get::<i64, _>("place") as usize - 1];
+            outcomes.insert(place, ReleaseOutcome::Released);
+            if let Some(at) = runs[place].ready_at {
+                self.hints.runs_ready(&row.get::<String, _>("task_queue").into(), at);
+            }
+        }
+        self.hints.send();
+        let outcome = |place| outcomes.get(&place).copied().unwrap_or(ReleaseOutcome::Fenced);
+        Ok(runs.iter().enumerate().map(|(place, run)| (run.key, outcome(place))).collect())
+    }
+
+    /// Lists what names a worker as owner.
+    pub(crate) async fn read_owned(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>> {
+        let rows = sqlx::query(OWNED).bind(worker.0).fetch_all(&self.read).await.map_err(store_error)?;
+        Ok(rows.iter().map(|row| (key(row), row.get("owner_epoch"))).collect())
+    }
+
+    /// Reads messages to runs that the worker owns.
+    pub(crate) async fn read_inbox(
+        &self,
+        worker: WorkerId,
+        runs: &[RunKey],
+        limit: i64,
+    ) -> StoreResult<Vec<(RunKey, Message)>> {
+        let query = if runs.is_empty() {
+            sqlx::query(INBOX_OF_WORKER).bind(worker.0).bind(limit).fetch_all(&self.read)
+        } else {
+            sqlx::query(INBOX_OF_RUNS)
+                .bind(worker.0)
+                .bind(runs.iter().map(|run| run.shard.0).collect::<Vec<_>>())
+                .bind(runs.iter().map(|run| run.run_id.0).collect::<Vec<_>>())
+                .bind(limit)
+                .fetch_all(&self.hot)
+        };
+        let rows = query.await.map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                let run = key(row);
+                Ok((run, read_message(run, row.get("message"), row.get("body"))?))
+            })
+            .collect()
+    }
+}
+
+/// Reads the address of a run.
+pub(crate) fn key(row: &PgRow) -> RunKey {
+    RunKey { shard: Shard(row.get("shard")), run_id: RunId(row.get("run_id")) }
+}

@@ -1,0 +1,276 @@
+//! The store as the engine sees it: a handle, its tasks, and the trait that hands each call to the file of its noun.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use dacapo_core::{
+    Message, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId, WorkflowId,
+    store::{
+        ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
+        ClaimedRuns, HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply,
+        ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, SendMessage, SendOutcome,
+        StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
+        WorkerRegistration, WriteOutcome,
+    },
+};
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    committer::Committer,
+    connection::{self, PgStoreOptions},
+    hints::{
+        Hints,
+        listen::{Ask, Listener},
+        notify::Notifier,
+    },
+    schema,
+};
+
+/// The time that [`Store::close`] gives the lanes to write what was handed over.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// A store on Postgres.
+#[derive(Debug)]
+pub struct PgStore {
+    /// Claims, loads, and what else an engine does all the time.
+    pub(crate) hot: PgPool,
+    /// Lists, descriptions, checks.
+    pub(crate) read: PgPool,
+    pub(crate) hints: Hints,
+    pub(crate) asks: mpsc::UnboundedSender<Ask>,
+    committer: Committer,
+    lanes: TaskTracker,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    hears_closed: AtomicBool,
+}
+
+impl PgStore {
+    /// Connects to a database whose schema is this binary's; [`schema::migrate`] brings it there.
+    ///
+    /// Must be called within a tokio runtime, on which the store's tasks run until [`Store::close`].
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] for an unusable URL and for an older or newer schema, [`StoreError::Unavailable`] when
+    /// the database cannot be reached.
+    pub async fn connect(options: PgStoreOptions) -> StoreResult<Self> {
+        schema::require_current(&options).await?;
+        let unusable = |error: sqlx::Error| StoreError::Rejected { problem: error.to_string() };
+        let target = options.connect_options().map_err(unusable)?;
+        let direct = options.direct_options().map_err(unusable)?;
+        let hints = Hints::default();
+        let (lanes, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+        let own_pid = Arc::new(AtomicI32::new(0));
+        let (asks, asked) = mpsc::unbounded_channel();
+        let committer = Committer::spawn(&connection::hot(target.clone()), &hints, &lanes);
+        tasks.spawn(Notifier::new(hints.clone(), &target, Arc::clone(&own_pid), stop.clone()).run());
+        tasks.spawn(Listener::new(hints.clone(), direct, own_pid, asked, stop.clone()).run());
+        let store = Self {
+            hot: connection::hot_pool(target.clone()),
+            read: connection::read_pool(target),
+            hints,
+            asks,
+            committer,
+            lanes,
+            tasks,
+            stop,
+            hears_closed: AtomicBool::new(false),
+        };
+        store.read_clock().await?;
+        Ok(store)
+    }
+
+    /// Makes sure that this process hears of runs that close: somebody here waits for one.
+    pub(crate) fn hear_closed(&self) {
+        if !self.hears_closed.swap(true, Ordering::Relaxed) {
+            self.ask(Ask::Closed);
+        }
+    }
+
+    /// Asks the listening task for something; it lives as long as the store.
+    pub(crate) fn ask(&self, ask: Ask) {
+        if self.asks.send(ask).is_err() {
+            tracing::debug!("the listening task has ended");
+        }
+    }
+}
+
+#[async_trait]
+impl Store for PgStore {
+    fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>) {
+        self.committer.write(write, reply);
+    }
+
+    fn start(&self, start: StartWrite, reply: Reply<StoreResult<StartOutcome>>) {
+        self.committer.start(start, reply);
+    }
+
+    fn send(&self, send: SendMessage, reply: Reply<StoreResult<SendOutcome>>) {
+        self.committer.send(send, reply);
+    }
+
+    async fn fence(&self, worker: WorkerId, run: RunKey, epoch: i32) -> StoreResult<Option<i32>> {
+        self.raise_epoch(worker, run, epoch).await
+    }
+
+    async fn terminate(&self, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
+        self.terminate_run(run, message).await
+    }
+
+    async fn register(&self, worker: &WorkerRegistration) -> StoreResult<Timestamp> {
+        self.join_fleet(worker).await
+    }
+
+    async fn beat(&self, worker: WorkerId, interest: &BeatInterest) -> StoreResult<Beat> {
+        self.renew_lease(worker, interest).await
+    }
+
+    async fn deregister(&self, worker: WorkerId) -> StoreResult<()> {
+        self.leave_fleet(worker).await
+    }
+
+    async fn take_over(&self, dead: WorkerId, limit: i64) -> StoreResult<u64> {
+        self.take_over_batch(dead, limit).await
+    }
+
+    async fn claim_runs(&self, worker: WorkerId, claim: &RunClaim) -> StoreResult<ClaimedRuns> {
+        self.claim_ready(worker, claim).await
+    }
+
+    async fn load(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>> {
+        self.load_runs(runs).await
+    }
+
+    async fn inbox(&self, worker: WorkerId, runs: &[RunKey], limit: i64) -> StoreResult<Vec<(RunKey, Message)>> {
+        self.read_inbox(worker, runs, limit).await
+    }
+
+    async fn release(&self, worker: WorkerId, runs: Vec<ReleaseRun>) -> StoreResult<Vec<(RunKey, ReleaseOutcome)>> {
+        self.release_runs(worker, runs).await
+    }
+
+    async fn owned_runs(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>> {
+        self.read_owned(worker).await
+    }
+
+    async fn move_due_timers(&self, limit: i64) -> StoreResult<u64> {
+        self.move_timers(limit).await
+    }
+
+    async fn claim_activities(&self, worker: WorkerId, claim: &ActivityClaim) -> StoreResult<Vec<ClaimedActivity>> {
+        self.claim_attempts(worker, claim).await
+    }
+
+    async fn complete_activity(&self, report: ActivityReport) -> StoreResult<ReportOutcome> {
+        let (reply, answer) = oneshot::channel();
+        let reply = Reply::new(move |outcome| {
+            // The caller may have stopped waiting.
+            let _ = reply.send(outcome);
+        });
+        self.committer.report(report, reply);
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable { problem: "this store is closed".to_owned() }))
+    }
+
+    async fn heartbeat(&self, worker: WorkerId, beats: Vec<ActivityHeartbeat>) -> StoreResult<Vec<HeartbeatAnswer>> {
+        self.record_heartbeats(worker, beats).await
+    }
+
+    async fn return_activities(&self, worker: WorkerId, claims: Vec<ActivityClaimRef>) -> StoreResult<()> {
+        self.return_attempts(worker, claims).await
+    }
+
+    async fn expire_activities(&self, limit: i64) -> StoreResult<u64> {
+        self.expire_attempts(limit).await
+    }
+
+    async fn sweep(&self) -> StoreResult<Vec<SweepFinding>> {
+        self.sweep_all().await
+    }
+
+    fn hints(&self) -> HintReceiver {
+        self.ask(Ask::Hints);
+        self.hints.subscribe()
+    }
+
+    async fn find_run(
+        &self,
+        namespace: &Namespace,
+        workflow_id: &WorkflowId,
+        run_id: Option<RunId>,
+    ) -> StoreResult<Option<RunInfo>> {
+        self.find(namespace, workflow_id, run_id).await
+    }
+
+    async fn describe(&self, run: RunKey) -> StoreResult<Option<RunDescription>> {
+        self.describe_run(run).await
+    }
+
+    async fn history(&self, run: RunKey, from_event_id: i64, limit: i64) -> StoreResult<Vec<StoredTransition>> {
+        self.read_history(run, from_event_id, limit).await
+    }
+
+    async fn results(&self, runs: &[RunKey]) -> StoreResult<Vec<(RunKey, RunResult)>> {
+        self.read_results(runs).await
+    }
+
+    async fn list(&self, filter: &RunFilter, limit: i64) -> StoreResult<Vec<RunInfo>> {
+        self.list_runs(filter, limit).await
+    }
+
+    async fn count(&self, filter: &RunFilter) -> StoreResult<u64> {
+        self.count_runs(filter).await
+    }
+
+    async fn published(&self, run: RunKey, name: &str) -> StoreResult<Option<Payload>> {
+        self.read_published(run, name).await
+    }
+
+    async fn published_names(&self, run: RunKey) -> StoreResult<Vec<String>> {
+        self.read_published_names(run).await
+    }
+
+    async fn workers(&self) -> StoreResult<Vec<WorkerInfo>> {
+        self.list_workers().await
+    }
+
+    async fn queue_depths(&self) -> StoreResult<Vec<QueueDepth>> {
+        self.read_queue_depths().await
+    }
+
+    async fn put_blob(&self, sha256: &str, bytes: &[u8]) -> StoreResult<()> {
+        self.write_blob(sha256, bytes).await
+    }
+
+    async fn get_blob(&self, sha256: &str) -> StoreResult<Option<Vec<u8>>> {
+        self.read_blob(sha256).await
+    }
+
+    async fn clock(&self) -> StoreResult<(Timestamp, Duration)> {
+        self.read_clock().await
+    }
+
+    async fn served(&self, namespace: &Namespace, queue: &TaskQueue) -> StoreResult<Vec<WorkerInfo>> {
+        self.list_serving(namespace, queue).await
+    }
+
+    async fn close(&self) {
+        self.committer.close();
+        self.lanes.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.lanes.wait()).await.is_err() {
+            tracing::warn!("closing the store did not wait for writes that the database does not take");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.hot.close().await;
+        self.read.close().await;
+    }
+}

@@ -1,0 +1,102 @@
+//! The sweeper: counts and repairs what the protocol makes impossible. Every finding is a bug somewhere; the repair keeps
+//! the run alive meanwhile.
+
+use dacapo_core::{
+    limits::SWEEP_BATCH,
+    store::{StoreResult, SweepFinding},
+};
+use sqlx::Row;
+
+use crate::{PgStore, error::store_error};
+
+/// An unowned run that nothing will wake: it has messages, or no timer, activity or ready row at all. Row locks are
+/// taken first, so that a run in the middle of a change is skipped.
+const STRANDED: &str = "
+WITH locked AS MATERIALIZED (
+    SELECT r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority FROM dacapo.runs_open r
+     WHERE r.owner IS NULL AND NOT r.parked
+       AND NOT EXISTS (SELECT FROM dacapo.ready y WHERE y.shard = r.shard AND y.run_id = r.run_id)
+       AND (EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = r.shard AND b.run_id = r.run_id)
+            OR NOT (EXISTS (SELECT FROM dacapo.timers t WHERE t.shard = r.shard AND t.run_id = r.run_id)
+                    OR EXISTS (SELECT FROM dacapo.activities a WHERE a.shard = r.shard AND a.run_id = r.run_id)))
+     ORDER BY r.shard, r.run_id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), marked AS (
+    INSERT INTO dacapo.ready (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
+    SELECT l.shard, l.run_id, l.namespace, l.task_queue, l.workflow_type, l.priority, clock_timestamp() FROM locked l
+    ON CONFLICT DO NOTHING RETURNING task_queue
+)
+SELECT count(*) AS rows FROM marked";
+
+const ORPHAN_INBOX: &str = "
+WITH gone AS (DELETE FROM dacapo.inbox b WHERE b.ctid = ANY (ARRAY(
+    SELECT o.ctid FROM dacapo.inbox o WHERE o.sent_at < clock_timestamp() - interval '10 s'
+       AND NOT EXISTS (SELECT FROM dacapo.runs_open r WHERE r.shard = o.shard AND r.run_id = o.run_id) LIMIT $1))
+    RETURNING 1)
+SELECT count(*) AS rows FROM gone";
+
+const ORPHAN_READY: &str = "
+WITH gone AS (DELETE FROM dacapo.ready y WHERE y.ctid = ANY (ARRAY(
+    SELECT o.ctid FROM dacapo.ready o WHERE o.visible_at < clock_timestamp() - interval '10 s'
+       AND NOT EXISTS (SELECT FROM dacapo.runs_open r WHERE r.shard = o.shard AND r.run_id = o.run_id) LIMIT $1))
+    RETURNING 1)
+SELECT count(*) AS rows FROM gone";
+
+const ORPHAN_ACTIVITIES: &str = "
+WITH gone AS (DELETE FROM dacapo.activities a WHERE a.ctid = ANY (ARRAY(
+    SELECT o.ctid FROM dacapo.activities o
+     WHERE NOT EXISTS (SELECT FROM dacapo.runs_open r WHERE r.shard = o.shard AND r.run_id = o.run_id) LIMIT $1))
+    RETURNING 1)
+SELECT count(*) AS rows FROM gone";
+
+const ORPHAN_TIMERS: &str = "
+WITH gone AS (DELETE FROM dacapo.timers t WHERE t.ctid = ANY (ARRAY(
+    SELECT o.ctid FROM dacapo.timers o
+     WHERE NOT EXISTS (SELECT FROM dacapo.runs_open r WHERE r.shard = o.shard AND r.run_id = o.run_id) LIMIT $1))
+    RETURNING 1)
+SELECT count(*) AS rows FROM gone";
+
+/// Runs and claims whose worker has no row at all: its row went before what it held. It is put back as dead, so that
+/// the next renewal of a lease finds it and take-over does the rest.
+const UNKNOWN_WORKERS: &str = "
+WITH unknown AS (
+    SELECT r.owner AS worker FROM dacapo.runs_open r WHERE r.owner IS NOT NULL
+       AND NOT EXISTS (SELECT FROM dacapo.workers w WHERE w.worker = r.owner)
+    UNION
+    SELECT a.claimed_by FROM dacapo.activities a WHERE a.claimed_by IS NOT NULL
+       AND NOT EXISTS (SELECT FROM dacapo.workers w WHERE w.worker = a.claimed_by)
+), put_back AS (
+    INSERT INTO dacapo.workers (worker, identity, namespace, queues, workflow_types, activity_types, lease_until, dead, slots)
+    SELECT u.worker, 'unknown', '', '{}', '{}', '{}', clock_timestamp(), true, 0 FROM unknown u
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT count(*) AS rows FROM put_back WHERE $1 > 0";
+
+/// What is looked for, by the name it has in metrics.
+const SWEEPS: [(&str, &str); 6] = [
+    ("stranded_run", STRANDED),
+    ("message_to_closed_run", ORPHAN_INBOX),
+    ("ready_closed_run", ORPHAN_READY),
+    ("activity_of_closed_run", ORPHAN_ACTIVITIES),
+    ("timer_of_closed_run", ORPHAN_TIMERS),
+    ("unknown_worker", UNKNOWN_WORKERS),
+];
+
+impl PgStore {
+    /// Looks once, repairs what it finds, and counts it.
+    pub(crate) async fn sweep_all(&self) -> StoreResult<Vec<SweepFinding>> {
+        let mut findings = Vec::new();
+        for (kind, statement) in SWEEPS {
+            let row = sqlx::query(statement).bind(SWEEP_BATCH).fetch_one(&self.read).await.map_err(store_error)?;
+            let rows = row.get::<i64, _>("rows") as u64;
+            metrics::counter!("dacapo_sweep_findings_total", "kind" => kind).increment(rows);
+            if rows > 0 {
+                tracing::error!(kind, rows, "the sweeper found and repaired what should be impossible");
+                findings.push(SweepFinding { kind, rows });
+            }
+        }
+        if !findings.is_empty() {
+            self.hints.publish_here(&dacapo_core::store::Hint::Everything);
+        }
+        Ok(findings)
+    }
+}
