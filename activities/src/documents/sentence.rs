@@ -111,10 +111,15 @@ pub(crate) fn is_citable(text: &str, kind: SentenceKind) -> bool {
     match kind {
         SentenceKind::Prose | SentenceKind::Comment => {
             let spoken = words(text).filter(|(_, w)| w.chars().any(char::is_alphabetic)).count();
-            spoken >= 3 && letters * 2 >= visible
+            spoken >= 3 && letters * 2 >= visible && words_in_brackets(text) * 2 <= spoken
         }
         SentenceKind::Row | SentenceKind::Field | SentenceKind::Declaration => letters > 0,
     }
+}
+
+/// Counts the words between square brackets: a sentence that is mostly links says where to read, not what is so.
+fn words_in_brackets(text: &str) -> usize {
+    text.split('[').skip(1).filter_map(|piece| piece.split_once(']')).map(|(inside, _)| words(inside).count()).sum()
 }
 
 /// Shows a quote on one line: every run of white space becomes one space.
@@ -152,7 +157,13 @@ mod tests {
     #[test]
     fn fragments_questions_and_drawings_are_not_statements() {
         assert!(is_citable("The lease is renewed every two seconds.", SentenceKind::Prose));
-        for text in ["See below:", "Who renews it?", "+---->| x | <----+ a b c", "Two words"] {
+        for text in [
+            "See below:",
+            "Who renews it?",
+            "+---->| x | <----+ a b c",
+            "Two words",
+            "See [one page], [another page] and [a third].",
+        ] {
             assert!(!is_citable(text, SentenceKind::Prose), "{text}");
         }
     }

@@ -47,6 +47,7 @@ const STOP_WORDS: &[&str] = &[
     "became",
     "because",
     "become",
+    "becomes",
     "been",
     "before",
     "being",
@@ -242,8 +243,26 @@ pub fn stem(word: &str) -> Option<String> {
     Some(Stemmer::create(Algorithm::English).stem(&american(&lower)).into_owned())
 }
 
-/// Brings the British endings that the stemmer does not know to the American ones.
+/// Words whose two spellings no rule of endings brings together.
+const SPELLINGS: &[(&str, &str)] = &[
+    ("cancelled", "canceled"),
+    ("cancelling", "canceling"),
+    ("catalogue", "catalog"),
+    ("centre", "center"),
+    ("defence", "defense"),
+    ("labelled", "labeled"),
+    ("licence", "license"),
+    ("licences", "licenses"),
+    ("metre", "meter"),
+    ("modelling", "modeling"),
+    ("programme", "program"),
+];
+
+/// Brings the British spellings that the stemmer does not know to the American ones.
 fn american(word: &str) -> String {
+    if let Some((_, american)) = SPELLINGS.iter().find(|(british, _)| *british == word) {
+        return (*american).to_owned();
+    }
     for (british, american) in [
         ("isations", "izations"),
         ("isation", "ization"),
@@ -286,6 +305,7 @@ mod tests {
         assert_eq!(stem("retries"), stem("Retry"));
         assert_eq!(stem("colour"), stem("colors"));
         assert_eq!(stem("summarise"), stem("summarized"));
+        assert_eq!(stem("licence"), stem("licenses"));
         assert_eq!(stem("the"), None);
         assert_eq!(stem("x"), None);
         assert_eq!(stem("7"), Some("7".to_owned()));

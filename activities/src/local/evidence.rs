@@ -26,7 +26,7 @@ pub(crate) fn stems(kind: FindingKind, text: &str, citations: &[Citation]) -> BT
         FindingKind::Quote => citations.iter().flat_map(|c| of(&c.quote)).collect(),
         FindingKind::Figure => {
             let meant = figures::meant_words(text).into_iter().chain(counts::meant_words(text).iter().copied());
-            meant.filter_map(|w| stem(w)).chain(of(text)).collect()
+            meant.filter_map(stem).chain(of(text)).collect()
         }
     }
 }

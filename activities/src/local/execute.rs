@@ -34,8 +34,11 @@ const WEIGHT_LENS: i64 = 150;
 /// What it adds, in micro-units, that a passage is of the kind the specialist looks for: enough among equals, not more.
 const KIND_BONUS: i64 = 50_000;
 
-/// What it adds that a figure was computed, and takes that a sentence is too short or too long to read as a statement.
-const FORM_WEIGHT: i64 = 150_000;
+/// What it adds that a figure was computed.
+const FIGURE_BONUS: i64 = 150_000;
+
+/// What it takes that a sentence is too short or too long to read as a statement.
+const FORM_COST: i64 = 300_000;
 
 /// A further finding that covers nothing new must be at least half as good a match as the best.
 const REPEAT_BM25_MIN: i64 = MICRO / 2;
@@ -211,7 +214,7 @@ impl<'a> Search<'a> {
         }
         let bonus = if tags.is_empty() { 0 } else { KIND_BONUS };
         // A statement that is hard to read as one is a weaker one.
-        let bonus = if (5..=60).contains(&sentence.words) { bonus } else { bonus - FORM_WEIGHT };
+        let bonus = if (5..=60).contains(&sentence.words) { bonus } else { bonus - FORM_COST };
         let requirement_id = self.requirement.id.clone();
         let finding =
             Finding { id: String::new(), text, requirement_id, kind: FindingKind::Quote, citations, score: 0, tags };
@@ -229,7 +232,7 @@ impl<'a> Search<'a> {
             score: 0,
             tags: vec!["computed".to_owned()],
         };
-        Candidate { bonus: FORM_WEIGHT, ..given(self.index, finding) }
+        Candidate { bonus: FIGURE_BONUS, ..given(self.index, finding) }
     }
 
     /// Takes the best candidates until the budget is used or nothing is worth taking.

@@ -4,7 +4,7 @@
 //! documents do not answer is reported as unanswered and is never accepted. Equal tasks over equal documents give equal bytes, on
 //! every machine: integers only, ordered maps only, ties settled by document and offset.
 //!
-//! One file per activity; [`Desk`](desk::Desk) is what lies before each of them.
+//! One file per activity; `Desk` is what lies before each of them.
 
 mod agents;
 mod aggregate;

@@ -35,12 +35,7 @@ impl<T: TeamActivities> Job<'_, T> {
             accepted: roster.iter().filter_map(Work::contribution).collect(),
             partial: !unresolved.is_empty(),
             unresolved,
-            limitations: brief
-                .analysis
-                .unreadable
-                .iter()
-                .map(|u| format!("Not read: {} ({})", u.doc, u.reason))
-                .collect(),
+            limitations: limitations(brief, roster),
         };
         if findings.accepted.is_empty() {
             return Err(nothing_accepted(&findings));
@@ -173,6 +168,13 @@ impl Findings<'_> {
         self.partial = true;
         self.limitations.push(format!("The {who} failed ({failure}): {consequence}"));
     }
+}
+
+/// Names the documents that could not be read, and what any specialist took for granted or left out.
+fn limitations(brief: &Brief, roster: &[Work]) -> Vec<String> {
+    let unread = brief.analysis.unreadable.iter().map(|u| format!("Not read: {} ({})", u.doc, u.reason));
+    let assumptions: BTreeSet<&String> = roster.iter().flat_map(|work| &work.assumptions).collect();
+    unread.chain(assumptions.into_iter().cloned()).collect()
 }
 
 fn nothing_accepted(findings: &Findings<'_>) -> TeamError {

@@ -40,6 +40,8 @@ pub(crate) struct Work {
     pub(crate) inputs_seen: Option<Vec<String>>,
     /// Whether the same specialist goes on from its last solution.
     revises: bool,
+    /// What was taken for granted or left out in any execution.
+    pub(crate) assumptions: BTreeSet<String>,
 }
 
 impl Work {
@@ -58,6 +60,7 @@ impl Work {
             failure: None,
             inputs_seen: None,
             revises: false,
+            assumptions: BTreeSet::new(),
         }
     }
 
@@ -75,6 +78,7 @@ impl Work {
     pub(crate) fn hand_in(&mut self, result: Result<Solution, ActivityFailure>) {
         match result {
             Ok(solution) => {
+                self.assumptions.extend(solution.assumptions.iter().cloned());
                 self.solution = Some(solution);
                 self.status = SubtaskStatus::Completed;
             }

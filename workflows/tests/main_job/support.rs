@@ -93,17 +93,18 @@ impl Team {
         })
         .await;
         self.running.set(self.running.get() - 1);
-        let mut failed = self.failed.borrow_mut();
-        let count = failed.entry(name).or_insert(0);
-        *count += 1;
-        if *count <= self.script.fails.get(name).copied().unwrap_or(0) {
-            return Err(ActivityFailure {
-                error_type: "Unavailable".to_owned(),
-                message: format!("{name} is told to fail"),
-            });
+        if self.is_told_to_fail(name) {
+            let message = format!("{name} is told to fail");
+            return Err(ActivityFailure { error_type: "Unavailable".to_owned(), message });
         }
-        drop(failed);
         work.await.map_err(|e| ActivityFailure { error_type: e.error_type().to_owned(), message: e.to_string() })
+    }
+
+    fn is_told_to_fail(&self, name: &'static str) -> bool {
+        let mut calls = self.failed.borrow_mut();
+        let count = calls.entry(name).or_insert(0);
+        *count += 1;
+        *count <= self.script.fails.get(name).copied().unwrap_or(0)
     }
 
     /// Gives the states it went through, each once in a row.

@@ -3,7 +3,7 @@
 use dacapo_activities::documents::digest;
 use dacapo_workflows::multi_agent_task::{Status, SubtaskStatus, TaskResult};
 
-use super::support::{check_citations, example_files, example_task, files, solve, solve_with};
+use super::support::{check_citations, example_files, example_task, files, project_files, solve, solve_with};
 
 fn solved(name: &str) -> TaskResult {
     let files = example_files();
@@ -66,6 +66,20 @@ fn guarantees_come_from_html_and_json_too() {
     assert_eq!(result.failed_parts[0].missing, ["cost", "insurance", "premium", "vendor"]);
     let limitations = result.final_answer.limitations.join("\n");
     assert!(limitations.contains("not checked by a program: \"quote the documents word for word\""), "{limitations}");
+}
+
+#[test]
+fn the_project_answers_a_task_about_itself_from_its_own_documents() {
+    let files = project_files();
+    let result = solve(&example_task("project.md"), &files);
+    check_citations(&result, &files);
+    assert!(
+        result.subtasks.iter().filter(|s| s.status == SubtaskStatus::Accepted).count() >= 1,
+        "{:?}",
+        result.subtasks
+    );
+    let carpet = result.failed_parts.iter().find(|f| f.requirements[0].contains("carpet")).unwrap();
+    assert!(result.final_answer.limitations.iter().any(|l| l.contains(&carpet.requirements[0])));
 }
 
 #[test]
@@ -142,4 +156,24 @@ fn words_that_only_occur_apart_are_not_an_answer() {
     let result = solve("# A\n\n- What colour is the carpet of the office?\n- What do leases protect?", &documents);
     assert_eq!(result.failed_parts.len(), 1);
     assert_eq!(result.failed_parts[0].missing, ["carpet", "colour", "office"]);
+}
+
+#[test]
+fn a_column_too_long_to_cite_is_left_out_and_named() {
+    let rows: String = (0..150).map(|n| format!("probe {n},{n}\n")).collect();
+    let documents = files(&[
+        ("long.csv", &format!("probe,latency\n{rows}")),
+        ("a.md", "The latency of every probe was measured twice.\n"),
+    ]);
+    let result = solve(
+        "# Latency\n\n- What is the mean latency of the probe?\n- How often was the latency of every probe measured?",
+        &documents,
+    );
+    check_citations(&result, &documents);
+    let said = result
+        .final_answer
+        .limitations
+        .iter()
+        .any(|l| l == "long.csv: column latency has 150 values, too many to cite each; not summarised");
+    assert!(said, "{:?}", result.final_answer.limitations);
 }
