@@ -135,15 +135,32 @@ impl Worker {
     /// As [`Worker::start`], and [`WorkerError`] when it stops by itself.
     ///
     /// # Cancel safety
-    /// When the future is dropped the worker goes on in the background; let `shutdown` complete instead.
+    /// When the future is dropped the worker is told to stop, and hands everything back in the background.
     pub async fn run(self, shutdown: impl Future) -> Result<(), WorkerError> {
-        let process = self.start()?;
-        let mut state = process.state();
-        tokio::select! {
-            _ = shutdown => process.stop(),
-            // Whatever the answer, the process has ended, and says below why.
-            _ = state.wait_for(|state| *state == WorkerState::Stopped) => {}
+        let mut running = StopOnDrop(Some(self.start()?));
+        if let Some(process) = &running.0 {
+            let mut state = process.state();
+            tokio::select! {
+                _ = shutdown => {}
+                // Whatever the answer, the process has ended, and says below why.
+                _ = state.wait_for(|state| *state == WorkerState::Stopped) => {}
+            }
+            process.stop();
         }
-        process.stopped().await
+        match running.0.take() {
+            Some(process) => process.stopped().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// A worker that does not outlive whoever waits for it.
+struct StopOnDrop(Option<WorkerProcess>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(process) = &self.0 {
+            process.stop();
+        }
     }
 }

@@ -6,7 +6,11 @@ extern crate dacapo_worker as dacapo;
 
 mod harness;
 
-use std::{cell::Cell, rc::Rc, sync::Mutex, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use dacapo::{
     WorkflowContext, WorkflowError,
@@ -434,12 +438,15 @@ fn code_that_only_wakes_itself_is_stopped() {
     fails(task, Cause::NoProgress, &["woke itself"]);
 }
 
-static OUTSIDE: Mutex<Option<tokio::sync::oneshot::Sender<u64>>> = Mutex::new(None);
+thread_local! {
+    /// Each test has a thread of its own.
+    static OUTSIDE: RefCell<Option<tokio::sync::oneshot::Sender<u64>>> = const { RefCell::new(None) };
+}
 
 #[workflow]
 async fn hears_from_outside(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    *OUTSIDE.lock().unwrap() = Some(sender);
+    OUTSIDE.set(Some(sender));
     select! {
         _ = ctx.receive(&GO) => Ok(0),
         value = receiver => Ok(value.unwrap()),
@@ -450,14 +457,32 @@ async fn hears_from_outside(ctx: WorkflowContext) -> Result<u64, WorkflowError> 
 fn a_wake_from_another_thread_or_from_between_tasks_is_found() {
     let mut env = Env::start(workflows![hears_from_outside], "hears_from_outside", ());
     env.first().commands();
-    let sender = OUTSIDE.lock().unwrap().take().unwrap();
+    let sender = OUTSIDE.take().unwrap();
     std::thread::spawn(move || sender.send(4)).join().unwrap().unwrap();
     fails(env.step([signal("other", ())]), Cause::ForeignAwait, &["a signal", "determinism.rs:"]);
 
     let mut env = Env::start(workflows![hears_from_outside], "hears_from_outside", ());
     env.first().commands();
-    OUTSIDE.lock().unwrap().take().unwrap().send(4).unwrap();
+    OUTSIDE.take().unwrap().send(4).unwrap();
     fails(env.step([signal("other", ())]), Cause::ForeignAwait, &["a thread, a task or a channel"]);
+}
+
+#[workflow]
+async fn tells_another_run(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    OUTSIDE.take().unwrap().send(4).unwrap();
+    Ok(())
+}
+
+#[test]
+fn a_wake_by_another_run_on_the_same_thread_is_foreign_too() {
+    let mut hearer = Env::start(workflows![hears_from_outside], "hears_from_outside", ());
+    hearer.first().commands();
+    Env::start(workflows![tells_another_run], "tells_another_run", ()).first().commands();
+    fails(
+        hearer.step([signal("other", ())]),
+        Cause::ForeignAwait,
+        &["woken by something that history knows nothing of"],
+    );
 }
 
 #[workflow]

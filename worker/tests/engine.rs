@@ -1,5 +1,7 @@
 //! Workflows on a whole engine in memory: owned from the start, claimed, retried, timed, cancelled, handed on.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 extern crate dacapo_worker as dacapo;
 
 use std::{

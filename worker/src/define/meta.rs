@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dacapo_core::{ActivityOptions, RetryPolicy, activity::MIDDLE_PRIORITY};
+use dacapo_core::{ActivityOptions, RetryPolicy};
 
 /// Name and options of an activity, where nothing is said at the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,6 @@ impl Meta {
             start_to_close_ms: self.start_to_close.map(millis),
             heartbeat_ms: self.heartbeat.map(millis),
             retry_policy: self.retry_policy(),
-            priority: MIDDLE_PRIORITY,
             ..ActivityOptions::default()
         }
     }
@@ -149,6 +148,8 @@ impl TimeoutSet for HasTimeout {}
 
 #[cfg(test)]
 mod tests {
+    use dacapo_core::activity::MIDDLE_PRIORITY;
+
     use super::*;
 
     #[test]
