@@ -24,26 +24,26 @@ use serde_json::json;
 
 #[data]
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order {
+struct Order {
     amount: u32,
 }
 
 #[data]
 #[derive(Clone, Debug, PartialEq)]
-pub struct Receipt {
+struct Receipt {
     paid: u32,
     key: String,
 }
 
 #[data]
 #[derive(Clone, Debug, PartialEq)]
-pub enum Status {
+enum Status {
     AwaitingApproval,
     Charging,
 }
 
 /// Charges nobody, and counts how often it was asked to.
-pub struct Payments {
+struct Payments {
     attempts: Arc<AtomicU32>,
 }
 
@@ -51,7 +51,7 @@ pub struct Payments {
 impl Payments {
     /// Charges the card once per idempotency key; the first attempt fails.
     #[activity(start_to_close = "5s")]
-    pub async fn charge(&self, ctx: &ActivityContext, order: Order) -> Result<Receipt, ActivityError> {
+    async fn charge(&self, ctx: &ActivityContext, order: Order) -> Result<Receipt, ActivityError> {
         if self.attempts.fetch_add(1, Ordering::Relaxed) == 0 {
             ctx.heartbeat(&41)?;
             Err(std::io::Error::other("the bank does not answer"))?;
@@ -62,18 +62,18 @@ impl Payments {
 
     /// Runs until it is asked to stop.
     #[activity(start_to_close = "60s", heartbeat = "10s")]
-    pub async fn watch(&self, ctx: &ActivityContext) -> Result<(), ActivityError> {
+    async fn watch(&self, ctx: &ActivityContext) -> Result<(), ActivityError> {
         ctx.cancelled().await;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         Err(ActivityError::cancelled())
     }
 }
 
-pub const APPROVE: Signal<bool> = Signal::new("approve");
-pub const STATUS: Query<Status> = Query::new("status");
+const APPROVE: Signal<bool> = Signal::new("approve");
+const STATUS: Query<Status> = Query::new("status");
 
 #[workflow]
-pub async fn checkout(ctx: WorkflowContext, order: Order) -> Result<Receipt, WorkflowError> {
+async fn checkout(ctx: WorkflowContext, order: Order) -> Result<Receipt, WorkflowError> {
     ctx.publish(&STATUS, &Status::AwaitingApproval);
     let approved = select! {
         approved = ctx.receive(&APPROVE) => approved?,
