@@ -3,6 +3,7 @@
 //! A workflow is an `async fn` whose progress survives the death of every process: its history is its only state. A
 //! library user needs this crate and a Postgres; the features add
 //!
+//! - `dev`: a private Postgres for development and examples;
 //! - `cli`: the command line as a library (`dacapo::cli`), with private Postgres, metrics and health; it includes
 //!   `server`;
 //! - `server`: metrics and health over HTTP, for processes with a `main` of their own;
@@ -14,7 +15,13 @@
 extern crate self as dacapo;
 
 #[cfg(feature = "cli")]
+mod bench;
+#[cfg(feature = "builtin")]
+pub mod builtin;
+#[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "dev")]
+pub mod dev;
 #[cfg(feature = "cli")]
 pub mod logging;
 pub mod prelude;

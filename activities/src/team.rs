@@ -67,6 +67,13 @@ impl Team {
         documents: Vec<DocumentRef>,
     ) -> Result<LoadedTask, ActivityError> {
         let corpus = self.corpus(&documents).await?;
+        for entry in corpus.entries() {
+            // Citations of a document whose text was extracted are offsets into that text: it is kept beside the bytes.
+            let document = &entry.document;
+            if document.text_sha256 != document.sha256 {
+                self.store.put_blob(&document.text_sha256, document.text.as_bytes()).await?;
+            }
+        }
         let readable = corpus.entries().iter().map(|entry| entry.doc.clone()).collect();
         Ok(LoadedTask { readable, unreadable: corpus.unreadable().to_vec() })
     }

@@ -21,8 +21,11 @@ pub(super) fn family(root: u32) -> BTreeSet<u32> {
         .collect();
     let mut family = BTreeSet::from([root]);
     loop {
-        let more: Vec<u32> =
-            parents.iter().filter(|(pid, parent)| family.contains(parent) && !family.contains(pid)).map(|(pid, _)| *pid).collect();
+        let more: Vec<u32> = parents
+            .iter()
+            .filter(|(pid, parent)| family.contains(parent) && !family.contains(pid))
+            .map(|(pid, _)| *pid)
+            .collect();
         if more.is_empty() {
             return family;
         }

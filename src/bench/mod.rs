@@ -8,7 +8,7 @@ mod cpu;
 mod load;
 mod report;
 mod workers;
-pub(crate) mod workflows;
+mod workflows;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +17,7 @@ use dacapo_core::Store;
 use dacapo_runtime::Engine;
 
 pub(crate) use report::Report;
+pub(crate) use workers::start_inside;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -128,12 +129,7 @@ pub(crate) async fn run(
         let engine = Engine::new(Arc::clone(&database.store)).await?;
         let queue = format!("bench-{}-{}", scenario.name(), uuid::Uuid::now_v7().simple());
         let workers = workers::Workers::start(database, options, &engine, &queue).await?;
-        tell(&format!(
-            "{}: {} s of warm-up, then {} s that count",
-            scenario.name(),
-            options.warm_up,
-            options.duration
-        ));
+        tell(&format!("{}: {} s of warm-up, then {} s that count", scenario.name(), options.warm_up, options.duration));
         let measured = load::apply(database, options, *scenario, &engine, &workers, &queue).await;
         let stopped = workers.stop().await;
         reports.push(Report::new(*scenario, options, measured?));

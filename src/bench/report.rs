@@ -76,16 +76,8 @@ impl Report {
     }
 
     /// The heads of the columns of [`Report::row`].
-    pub(crate) const HEADS: [&'static str; 8] = [
-        "SCENARIO",
-        "WORKFLOWS/S",
-        "ACTIVITIES/S",
-        "P50 MS",
-        "P99 MS",
-        "CLIENT µS",
-        "WORKERS µS",
-        "POSTGRES µS",
-    ];
+    pub(crate) const HEADS: [&'static str; 8] =
+        ["SCENARIO", "WORKFLOWS/S", "ACTIVITIES/S", "P50 MS", "P99 MS", "CLIENT µS", "WORKERS µS", "POSTGRES µS"];
 
     /// The figures as a row; processor time is for each workflow.
     pub(crate) fn row(&self) -> [String; 8] {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use dacapo_runtime::{Engine, WorkerOptions, WorkerProcess, WorkerState};
+use dacapo_runtime::{Engine, WorkerProcess, WorkerState};
+use dacapo_worker::Worker;
 
 use super::{BenchOptions, Database, workflows};
 
@@ -104,6 +105,9 @@ impl Drop for Workers {
 
 /// Starts a worker of the measured workflows in this process.
 pub(crate) fn start_inside(engine: &Engine, queue: &str, workflow_threads: usize) -> anyhow::Result<WorkerProcess> {
-    let options = WorkerOptions { queues: vec![queue.into()], workflow_threads, ..WorkerOptions::default() };
-    Ok(workflows::registry().start(engine, options)?)
+    Ok(Worker::new(engine)
+        .task_queue(queue)
+        .workflow_threads(workflow_threads)
+        .registry(workflows::registry())
+        .start()?)
 }

@@ -11,7 +11,7 @@ pub(super) const FANOUT: u64 = 100;
 
 struct Bench;
 
-#[crate::activities]
+#[dacapo_worker::activities]
 impl Bench {
     #[activity(name = "bench.echo", start_to_close = "60s")]
     async fn echo(&self, _ctx: &ActivityContext, body: String) -> Result<String, ActivityError> {
@@ -19,12 +19,12 @@ impl Bench {
     }
 }
 
-#[crate::workflow(name = "bench.noop")]
+#[dacapo_worker::workflow(name = "bench.noop")]
 async fn noop(ctx: WorkflowContext, body: String) -> Result<String, WorkflowError> {
     Ok(ctx.activity(Bench::echo, body).await?)
 }
 
-#[crate::workflow(name = "bench.sequence")]
+#[dacapo_worker::workflow(name = "bench.sequence")]
 async fn sequence(ctx: WorkflowContext, body: String) -> Result<String, WorkflowError> {
     let mut body = body;
     for _ in 0..SEQUENCE {
@@ -33,13 +33,13 @@ async fn sequence(ctx: WorkflowContext, body: String) -> Result<String, Workflow
     Ok(body)
 }
 
-#[crate::workflow(name = "bench.fanout")]
+#[dacapo_worker::workflow(name = "bench.fanout")]
 async fn fanout(ctx: WorkflowContext, body: String) -> Result<usize, WorkflowError> {
     let all = try_join_all((0..FANOUT).map(|_| ctx.activity(Bench::echo, body.clone()))).await?;
     Ok(all.len())
 }
 
 /// The registry of a worker that is measured.
-pub(crate) fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     Registry::new().workflow(noop).workflow(sequence).workflow(fanout).activities(Bench)
 }

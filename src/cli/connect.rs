@@ -79,6 +79,11 @@ impl Database {
         self.cluster.as_ref().map(|cluster| cluster.data_dir().to_owned())
     }
 
+    /// The process of the private server, if it is one.
+    pub(crate) fn server_pid(&self) -> Option<u32> {
+        self.cluster.as_ref()?.server_pid().and_then(|pid| u32::try_from(pid).ok())
+    }
+
     /// The options for a store on it.
     pub(crate) fn options(&self) -> PgStoreOptions {
         let mut options = PgStoreOptions::new(&self.url);

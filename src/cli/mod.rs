@@ -5,8 +5,11 @@
 //! [`exit`]; only this layer turns errors into them.
 
 mod args;
+mod bench;
 mod connect;
 mod db;
+#[cfg(feature = "builtin")]
+mod demo;
 mod describe;
 mod dev;
 mod exit;
@@ -56,6 +59,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Dev(dev::Dev),
+    #[cfg(feature = "builtin")]
+    Demo(demo::Demo),
     Worker(worker::Worker),
     Start(start::Start),
     Run(run::Run),
@@ -70,6 +75,9 @@ enum Verb {
     Terminate(message::Terminate),
     Workers(workers::Workers),
     Db(db::Db),
+    Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchWorker(bench::BenchWorker),
 }
 
 type BuildRegistry = Box<dyn FnOnce(&Engine) -> Registry + Send>;
@@ -162,6 +170,8 @@ impl Verb {
     async fn run(self, context: &Context) -> Result<(), Stop> {
         match self {
             Self::Dev(verb) => verb.run(context).await,
+            #[cfg(feature = "builtin")]
+            Self::Demo(verb) => verb.run(context).await,
             Self::Worker(verb) => verb.run(context).await,
             Self::Start(verb) => verb.run(context).await,
             Self::Run(verb) => verb.run(context).await,
@@ -176,6 +186,8 @@ impl Verb {
             Self::Terminate(verb) => verb.run(context).await,
             Self::Workers(verb) => verb.run(context).await,
             Self::Db(verb) => verb.run(context).await,
+            Self::Bench(verb) => verb.run(context).await,
+            Self::BenchWorker(verb) => verb.run(context).await,
         }
     }
 }
@@ -223,9 +235,10 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "builtin")]
     fn the_verbs_are_these() {
         let names: Vec<String> = Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-        expect!["dev worker start run result ls count show describe signal query cancel terminate workers db"]
+        expect!["dev demo worker start run result ls count show describe signal query cancel terminate workers db"]
             .assert_eq(&names.join(" "));
     }
 }
