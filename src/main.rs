@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dacapo::cli(dacapo::Registry::new())
+    dacapo::cli_with(dacapo::builtin::registry)
 }
