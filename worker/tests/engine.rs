@@ -26,6 +26,7 @@ const STAGE: Query<String> = Query::new("stage");
 #[derive(Default)]
 struct Shop {
     flaky: AtomicU32,
+    begun: AtomicU32,
     stopped: AtomicU32,
 }
 
@@ -49,6 +50,7 @@ impl Shop {
 
     #[activity(start_to_close = "60s", heartbeat = "500ms")]
     async fn until_told(&self, ctx: &ActivityContext) -> Result<(), ActivityError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
         ctx.cancelled().await;
         self.stopped.fetch_add(1, Ordering::SeqCst);
         Err(ActivityError::cancelled())
@@ -226,6 +228,33 @@ async fn a_stopped_worker_hands_its_runs_to_the_next() {
         fleet.client.signal(&run, "approve", Payload::encode("by", "grace").unwrap()).await.unwrap();
         assert_eq!(fleet.value(&format!("run-{index}")).await, "\"grace\"");
     }
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_activity_that_stops_with_its_worker_is_tried_again_elsewhere() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.start("a", "patient", &()).await;
+    let run = WorkflowExecution::newest("a");
+    while fleet.shop.begun.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    fleet.join().await;
+    let first = fleet.workers.remove(0);
+    first.stop();
+    first.stopped().await.unwrap();
+    while fleet.shop.begun.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    fleet.client.cancel(&run, "enough").await.unwrap();
+    assert_eq!(fleet.result("a").await.0, RunStatus::Canceled);
+    let told_twice = async {
+        while fleet.shop.stopped.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(30), told_twice).await;
+    told.expect("it is told to stop by its worker, then by its run");
     fleet.stop().await;
 }
 

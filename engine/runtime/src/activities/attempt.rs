@@ -1,6 +1,13 @@
 //! One attempt of an activity: wait for a slot, run under its timeouts, say what became of it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use dacapo_core::{
     ActivityOutcome, ActivityResult, Failure, FailureKind, Payload, TimeoutType, Timestamp,
@@ -18,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) pool: Arc<ActivityPool>,
     pub(super) task: Arc<ActivityTask>,
     pub(super) origin: Origin,
+    /// Whether the run asked for it to stop.
+    pub(super) asked: Arc<AtomicBool>,
     pub(super) canceled: CancellationToken,
     pub(super) abandoned: CancellationToken,
 }
@@ -46,7 +55,12 @@ impl Attempt {
             attempt = self.task.attempt,
             correlation_id = %self.task.correlation_id,
         );
-        let (started_at, last_heartbeat, ended) = self.execute().instrument(span).await;
+        let (started_at, last_heartbeat, mut ended) = self.execute().instrument(span).await;
+        let told_by_run = self.asked.load(Ordering::Relaxed) || !self.pool.slots.is_closed();
+        if matches!(ended, Ended::With(ActivityResult::Canceled { .. })) && !told_by_run {
+            // It stopped because this process does: to its run that is an attempt without an end.
+            ended = Ended::Abandoned;
+        }
         if let Some(started_at) = started_at {
             let seconds = self.pool.clock.now().since(started_at).as_secs_f64();
             let activity_type = self.task.activity_type.to_string();
@@ -116,7 +130,8 @@ impl Attempt {
         };
         match (self.origin, ended) {
             (Origin::Local, Ended::With(result)) => self.pool.tell_owner(self.task.run, outcome(result)),
-            (Origin::Local, Ended::Abandoned | Ended::NeverBegan) => self.pool.tell_owner_lost(&self.task),
+            (Origin::Local, Ended::Abandoned) => self.pool.tell_owner_lost(&self.task),
+            (Origin::Local, Ended::NeverBegan) => self.pool.tell_owner_never_began(&self.task),
             (Origin::Claimed(claim), Ended::With(result)) => {
                 self.report(ActivityReport { worker: self.pool.worker, claim, outcome: outcome(result) }).await;
             }

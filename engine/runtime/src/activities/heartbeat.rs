@@ -74,6 +74,7 @@ impl<'a> Heartbeats<'a> {
             Ok(answers) => match answers.first() {
                 Some(answer) => {
                     if answer.cancel_requested {
+                        self.attempt.asked.store(true, std::sync::atomic::Ordering::Relaxed);
                         self.attempt.canceled.cancel();
                     }
                     true

@@ -8,7 +8,10 @@ mod heartbeat;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use dacapo_core::{
@@ -33,6 +36,8 @@ pub(crate) enum Origin {
 #[derive(Debug)]
 struct Running {
     attempt: u32,
+    /// Whether its run asked for it to stop, rather than this process.
+    asked: Arc<AtomicBool>,
     canceled: CancellationToken,
     /// Ends the attempt without an outcome: it is not this process's any more, or the process is stopping.
     abandoned: CancellationToken,
@@ -126,6 +131,7 @@ impl ActivityPool {
     /// Tells an attempt to stop; what it says then is its outcome.
     pub(crate) fn cancel(&self, run: RunKey, activity_id: ActivityId) {
         if let Some(running) = self.lock().get(&(run, activity_id)) {
+            running.asked.store(true, Ordering::Relaxed);
             running.canceled.cancel();
         }
     }
@@ -171,8 +177,10 @@ impl ActivityPool {
         if cancel_requested {
             canceled.cancel();
         }
+        let asked = Arc::new(AtomicBool::new(cancel_requested));
         let running = Running {
             attempt: task.attempt,
+            asked: Arc::clone(&asked),
             canceled: canceled.clone(),
             abandoned: CancellationToken::new(),
             claimed: matches!(origin, Origin::Claimed(_)),
@@ -180,7 +188,7 @@ impl ActivityPool {
         let abandoned = running.abandoned.clone();
         self.lock().insert((task.run, task.activity_id), running);
         let pool = Arc::clone(self);
-        let attempt = attempt::Attempt { pool, task: Arc::new(task), origin, canceled, abandoned };
+        let attempt = attempt::Attempt { pool, task: Arc::new(task), origin, asked, canceled, abandoned };
         self.tracker.spawn_on(attempt.run(), &self.handle);
     }
 
@@ -203,6 +211,12 @@ impl ActivityPool {
     fn tell_owner_lost(&self, task: &ActivityTask) {
         if let Some(owners) = self.owners.get() {
             owners.attempt_lost(task.run, task.activity_id, task.attempt);
+        }
+    }
+
+    fn tell_owner_never_began(&self, task: &ActivityTask) {
+        if let Some(owners) = self.owners.get() {
+            owners.attempt_never_began(task.run, task.activity_id, task.attempt);
         }
     }
 

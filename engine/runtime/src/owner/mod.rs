@@ -80,6 +80,8 @@ pub(crate) enum Input {
     Outcome(ActivityOutcome),
     /// An attempt that ran here will not say what it did.
     AttemptLost { activity_id: ActivityId, attempt: u32 },
+    /// An attempt that waited here for a slot never began, and will not.
+    AttemptNeverBegan { activity_id: ActivityId, attempt: u32 },
     /// A sign of life of an attempt that runs here.
     Heartbeat { activity_id: ActivityId, attempt: u32, details: Option<Payload> },
     /// A timer's time has come, by the estimate of the database clock.
@@ -170,6 +172,10 @@ impl Owners {
 
     pub(crate) fn attempt_lost(&self, run: RunKey, activity_id: ActivityId, attempt: u32) {
         self.tell(run, ToOwner::Input(run, Input::AttemptLost { activity_id, attempt }));
+    }
+
+    pub(crate) fn attempt_never_began(&self, run: RunKey, activity_id: ActivityId, attempt: u32) {
+        self.tell(run, ToOwner::Input(run, Input::AttemptNeverBegan { activity_id, attempt }));
     }
 
     pub(crate) fn heartbeat(&self, run: RunKey, activity_id: ActivityId, attempt: u32, details: Option<Payload>) {

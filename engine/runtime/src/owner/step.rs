@@ -220,16 +220,21 @@ fn refusal(completed: Result<(), RefusedCommand>) -> Option<(WorkflowTaskFailedC
     completed.err().map(|refused| (refused.cause, Failure::application("RefusedCommand", refused.problem)))
 }
 
+fn is_current(turn: &Turn<'_>, activity_id: u64, attempt: u32) -> bool {
+    turn.run().activities.get(&activity_id).is_some_and(|pending| pending.attempt == attempt)
+}
+
 fn take_input(turn: &mut Turn<'_>, input: Input, identity: &str, wishes: &mut Wishes) {
     match input {
         Input::Message(message) => turn.message(message),
         Input::Outcome(outcome) => turn.activity_outcome(outcome),
-        Input::AttemptLost { activity_id, attempt } => {
-            let current = turn.run().activities.get(&activity_id).is_some_and(|pending| pending.attempt == attempt);
-            if current {
-                turn.activity_lost(activity_id, identity);
-            }
+        Input::AttemptLost { activity_id, attempt } if is_current(turn, activity_id, attempt) => {
+            turn.activity_lost(activity_id, identity);
         }
+        Input::AttemptNeverBegan { activity_id, attempt } if is_current(turn, activity_id, attempt) => {
+            turn.offer_activity(activity_id, false);
+        }
+        Input::AttemptLost { .. } | Input::AttemptNeverBegan { .. } => {}
         Input::Heartbeat { activity_id, attempt, details } => turn.activity_heartbeat(activity_id, attempt, details),
         Input::TimerDue(timer_id) => turn.timer_due(timer_id),
         Input::RetryTask => {}
