@@ -1,0 +1,226 @@
+//! A database for each test, and a worker's view of the store in few words.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, also in a function beside it")]
+
+use std::{sync::Arc, time::Duration};
+
+use dacapo_core::{
+    Message, MessageBody, MessageId, Namespace, Payload, Run, RunId, RunKey, StartWorkflow, Store, TaskQueue, Timestamp,
+    WorkerId,
+    apply::Turn,
+    command::Command,
+    store::{
+        BeatInterest, ClaimedRun, Reply, RunClaim, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
+        StoreResult, WorkerRegistration, WriteOutcome,
+    },
+    transition::Transition,
+};
+use dacapo_devpg::Cluster;
+use dacapo_store::{PgStore, PgStoreOptions, migrate};
+use sqlx::{Connection, PgConnection};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+pub const QUEUE: &str = "q";
+pub const LEASE: Duration = Duration::from_secs(10);
+
+/// A database of its own, with the schema.
+pub struct Database {
+    pub name: String,
+    pub url: String,
+    pub store: Arc<PgStore>,
+}
+
+/// Makes an empty database.
+pub async fn empty_database() -> (String, String) {
+    let cluster = Cluster::shared_for_tests().unwrap();
+    let name = format!("store_{}", Uuid::now_v7().simple());
+    let mut admin = PgConnection::connect(&cluster.url()).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
+    (cluster.url_for(&name), name)
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        let (url, name) = empty_database().await;
+        let options = PgStoreOptions::new(&url);
+        migrate(&options).await.unwrap();
+        let store = Arc::new(PgStore::connect(options).await.unwrap());
+        Self { name, url, store }
+    }
+
+    /// A further process on the same database.
+    pub async fn another(&self) -> Arc<PgStore> {
+        Arc::new(PgStore::connect(PgStoreOptions::new(&self.url)).await.unwrap())
+    }
+
+    pub async fn sql(&self, statement: &str) -> u64 {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let text = sqlx::AssertSqlSafe(statement.to_owned());
+        sqlx::raw_sql(text).execute(&mut connection).await.unwrap().rows_affected()
+    }
+
+    pub async fn count(&self, from: &str) -> i64 {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let text = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {from}"));
+        sqlx::query_scalar(text).fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// Checks every invariant and drops the database.
+    pub async fn finish(self) {
+        let violations = self.store.verify().await.unwrap();
+        assert!(violations.is_empty(), "{violations:#?}");
+        self.drop_database().await;
+    }
+
+    pub async fn drop_database(self) {
+        self.store.close().await;
+        let cluster = Cluster::shared_for_tests().unwrap();
+        let mut admin = PgConnection::connect(&cluster.url()).await.unwrap();
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut admin).await.unwrap();
+    }
+}
+
+pub fn payload(json: &str) -> Payload {
+    Payload::from_json("test", json.to_owned()).unwrap()
+}
+
+pub fn request(workflow_id: &str) -> StartWorkflow {
+    let run_id = RunId(Uuid::now_v7());
+    StartWorkflow::new(run_id, workflow_id.into(), "w".into(), QUEUE.into(), payload("1"))
+}
+
+pub async fn now(store: &PgStore) -> Timestamp {
+    store.clock().await.unwrap().0
+}
+
+pub async fn start_as(store: &PgStore, request: StartWorkflow, owner: Option<WorkerId>) -> StoreResult<StartOutcome> {
+    let at = now(store).await;
+    let transition = request.transition(at);
+    let (reply, answer) = oneshot::channel();
+    let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
+    store.start(StartWrite { request, transition, owner, ready_at: at }, reply);
+    answer.await.unwrap()
+}
+
+pub async fn start(store: &PgStore, request: StartWorkflow) -> StartOutcome {
+    start_as(store, request, None).await.unwrap()
+}
+
+pub async fn write(store: &PgStore, owner: WorkerId, owner_epoch: i32, transition: Transition) -> WriteOutcome {
+    let (reply, answer) = oneshot::channel();
+    let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
+    store.write(RunWrite { owner, owner_epoch, transition }, reply);
+    answer.await.unwrap()
+}
+
+pub async fn send(store: &PgStore, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
+    let (reply, answer) = oneshot::channel();
+    let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
+    store.send(SendMessage { run, message }, reply);
+    answer.await.unwrap()
+}
+
+pub fn signal(name: &str) -> Message {
+    let body = MessageBody::Signal { name: name.to_owned(), input: payload("null"), identity: String::new() };
+    Message { id: MessageId(Uuid::now_v7()), body }
+}
+
+pub fn terminate() -> Message {
+    let body = MessageBody::Terminate { reason: "enough".to_owned(), identity: "test".to_owned() };
+    Message { id: MessageId(Uuid::now_v7()), body }
+}
+
+pub fn registration() -> WorkerRegistration {
+    WorkerRegistration {
+        worker: WorkerId(Uuid::now_v7()),
+        identity: "test@1".to_owned(),
+        build_id: None,
+        namespace: Namespace::default_namespace(),
+        queues: vec![QUEUE.into()],
+        workflow_types: vec!["w".into()],
+        activity_types: vec!["a".to_owned()],
+        lease: LEASE,
+        slots: 10,
+    }
+}
+
+pub async fn register(store: &PgStore) -> WorkerId {
+    let registration = registration();
+    store.register(&registration).await.unwrap();
+    registration.worker
+}
+
+pub fn interest() -> BeatInterest {
+    BeatInterest {
+        lease: LEASE,
+        namespace: Namespace::default_namespace(),
+        queues: vec![QUEUE.into()],
+        busy: 0,
+        owned: 0,
+    }
+}
+
+pub fn claim_of(limit: usize) -> RunClaim {
+    RunClaim {
+        namespace: Namespace::default_namespace(),
+        queues: vec![TaskQueue::new(QUEUE)],
+        workflow_types: vec!["w".into()],
+        limit,
+    }
+}
+
+/// A run as its owner has it.
+pub struct Owned {
+    pub run: Run,
+    pub epoch: i32,
+    pub worker: WorkerId,
+}
+
+impl Owned {
+    pub async fn claim(store: &PgStore, worker: WorkerId) -> Self {
+        let claimed = store.claim_runs(worker, &claim_of(1)).await.unwrap();
+        Self::load(store, worker, claimed.runs[0]).await
+    }
+
+    pub async fn load(store: &PgStore, worker: WorkerId, claimed: ClaimedRun) -> Self {
+        let loaded = store.load(&[claimed.key]).await.unwrap().remove(0);
+        let mut run = Run::from_history(&loaded.events).unwrap();
+        for (row, _) in &loaded.activities {
+            run.restore_activity(row);
+        }
+        Self { run, epoch: claimed.owner_epoch, worker }
+    }
+
+    /// Runs the workflow task over what is new, with these commands.
+    pub async fn step(&mut self, store: &PgStore, messages: Vec<Message>, commands: Vec<Command>) -> Transition {
+        let at = now(store).await;
+        let mut turn = Turn::begin(&mut self.run, at);
+        for message in messages {
+            turn.message(message);
+        }
+        if turn.start_task("test@1", None) {
+            turn.complete_task(commands, Vec::new()).unwrap();
+        }
+        turn.finish()
+    }
+
+    pub async fn write(&self, store: &PgStore, transition: Transition) -> WriteOutcome {
+        write(store, self.worker, self.epoch, transition).await
+    }
+
+    /// Steps and writes.
+    pub async fn go(&mut self, store: &PgStore, messages: Vec<Message>, commands: Vec<Command>) -> WriteOutcome {
+        let transition = self.step(store, messages, commands).await;
+        self.write(store, transition).await
+    }
+
+    pub fn key(&self) -> RunKey {
+        self.run.key
+    }
+}
+
+pub fn complete() -> Command {
+    Command::CompleteWorkflowExecution { result: payload("\"done\"") }
+}
