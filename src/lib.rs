@@ -40,3 +40,8 @@ pub use dacapo_worker::__private;
 pub use dacapo_worker::*;
 #[cfg(feature = "builtin")]
 pub use dacapo_workflows as workflows;
+
+/// The code of the README, compiled.
+#[cfg(all(doctest, feature = "dev"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,5 @@
+//! Integration tests of the whole: one binary, so that everything is linked once.
+
+mod contract;
+mod database;
+mod programs;
