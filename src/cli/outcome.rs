@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dacapo_core::{Event, Failure, Run, RunKey, RunStatus, WorkflowId, store::RunResult};
+use dacapo_core::{Event, EventKind, Failure, Run, RunKey, RunStatus, WorkflowId, store::RunResult};
 use dacapo_runtime::Client;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -14,6 +14,12 @@ use super::{
 
 /// How often the progress looks at the history.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// How often somebody who does not watch is told of trouble.
+const SLOW_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the spinner turns.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The activities that the progress names; more become a number.
 const NAMED_ACTIVITIES: usize = 3;
@@ -71,21 +77,20 @@ fn ending(workflow_id: &WorkflowId, result: &RunResult) -> String {
     text
 }
 
-/// Shows what a run does until it is closed; for ever when nobody watches.
+/// Shows what a run does until it is closed; when nobody watches, only that its code cannot be run.
 async fn watch(output: Output, client: &Client, key: RunKey) {
-    if !output.watched {
-        return std::future::pending().await;
-    }
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
-    bar.enable_steady_tick(Duration::from_millis(100));
+    let bar = if output.watched { spinner() } else { ProgressBar::hidden() };
+    let interval = if output.watched { LOOK_INTERVAL } else { SLOW_LOOK_INTERVAL };
     let mut folded: Option<Run> = None;
     loop {
         let from = folded.as_ref().map_or(1, |run| run.next_event_id);
         // Progress is for people: when a look fails, the next one may not.
         if let Ok(events) = client.history(key, from).await {
+            for event in &events {
+                if let Some(trouble) = trouble(&event.event) {
+                    bar.suspend(|| output.note(&trouble));
+                }
+            }
             fold(&mut folded, &events);
         }
         if let Some(run) = &folded {
@@ -95,8 +100,27 @@ async fn watch(output: Output, client: &Client, key: RunKey) {
                 return;
             }
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK_INTERVAL);
+    bar
+}
+
+/// Says that a workflow's code cannot be run, so that whoever waits knows why nothing happens.
+fn trouble(event: &EventKind) -> Option<String> {
+    let (how, failure) = match event {
+        EventKind::WorkflowTaskFailed(failed) => (format!("failed ({:?})", failed.cause), &failed.failure),
+        EventKind::WorkflowTaskTimedOut(timed_out) => ("timed out".to_owned(), &timed_out.failure),
+        _ => return None,
+    };
+    Some(format!("the workflow task {how} and is tried again: {}", failure.message))
 }
 
 fn fold(run: &mut Option<Run>, events: &[Event]) {

@@ -93,12 +93,25 @@ fn line(output: Output, event: &Event, attributes: &Value, began: Timestamp) -> 
     text.trim_end().to_owned()
 }
 
+/// The attributes that a line leaves out: what the title says, or what only programs look for.
+const NOT_SHOWN: [&str; 9] = [
+    "correlation_id",
+    "identity",
+    "message_id",
+    "namespace",
+    "run_id",
+    "scheduled_event_id",
+    "semantics_version",
+    "started_event_id",
+    "workflow_id",
+];
+
 /// Writes attributes as `name=value`, cut to a line.
 fn summary(attributes: &Value) -> String {
     let Value::Object(fields) = attributes else { return String::new() };
     let parts: Vec<String> = fields
         .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "scheduled_event_id" | "started_event_id" | "semantics_version"))
+        .filter(|(name, _)| !NOT_SHOWN.contains(&name.as_str()))
         .map(|(name, value)| match value {
             Value::String(text) => format!("{name}={text}"),
             other => format!("{name}={other}"),
@@ -133,11 +146,11 @@ mod tests {
         let lines: Vec<String> = (2..)
             .zip(events)
             .map(|(event_id, event)| Event { event_id, event_time: Timestamp(event_id * 1_000), event })
-            .map(|event| line(output, &event, &shown::event(&event)["attributes"], Timestamp(0)))
+            .map(|event| format!("|{}", line(output, &event, &shown::event(&event)["attributes"], Timestamp(0))))
             .collect();
         expect![[r#"
-                2      +2ms  WorkflowTaskScheduled              attempt=1
-                3      +3ms  ActivityTaskCompleted              activity_id=1 result=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…"#]]
+            |    2      +2ms  WorkflowTaskScheduled              attempt=1
+            |    3      +3ms  ActivityTaskCompleted              activity_id=1 result=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…"#]]
         .assert_eq(&lines.join("\n"));
     }
 }
