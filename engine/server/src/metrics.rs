@@ -104,6 +104,16 @@ pub const METRICS: &[Metric] = &[
         &["kind"],
         "Rows that the protocol makes impossible, found and repaired; alert above 0.",
     ),
+    counter("dacapo_sweep_findings_total", &["kind"], "Rows that the sweeper found; the same as repairs on Postgres."),
+    counter("dacapo_taken_over_runs_total", &[], "Runs taken over from workers that are gone."),
+    counter("dacapo_taken_over_activities_total", &[], "Attempts taken over from workers that are gone."),
+    counter(
+        "dacapo_parked_runs_total",
+        &[],
+        "Runs parked because they were taken over too often without progress; alert above 0.",
+    ),
+    counter("dacapo_timers_moved_total", &[], "Timers that came due without an owner watching them."),
+    counter("dacapo_activities_expired_total", &[], "Attempts that nobody watched and whose time passed."),
     gauge("dacapo_owned_runs", &[], "Runs that this process owns."),
     gauge("dacapo_activities_busy", &[], "Activity attempts that this process runs."),
     gauge(
