@@ -42,7 +42,11 @@ impl State {
     pub(super) fn complete_activity(&mut self, report: ActivityReport, now: Timestamp) -> ReportOutcome {
         let ActivityReport { worker, claim, mut outcome } = report;
         let key = (claim.run, claim.activity_id);
-        let Some(slot) = self.claimed(worker, &claim) else { return ReportOutcome::Stale };
+        let Some(slot) = self.claimed(worker, &claim) else {
+            let slot = self.activities.get(&key).filter(|slot| slot.reported);
+            let resent = slot.is_some_and(|slot| slot.token == claim.token && slot.row.attempt == claim.attempt);
+            return if resent { ReportOutcome::Accepted } else { ReportOutcome::Stale };
+        };
         outcome.last_heartbeat = outcome.last_heartbeat.or_else(|| slot.row.last_heartbeat.clone());
         self.report(key, outcome, now);
         ReportOutcome::Accepted
@@ -84,7 +88,7 @@ impl State {
         let overdue: Vec<_> = overdue.take(usize::try_from(limit).unwrap_or(0)).collect();
         for key in &overdue {
             if let Some(outcome) = self.activities.get(key).and_then(|slot| self.timed_out(slot)) {
-                self.report(*key, outcome, now);
+                self.report_for_worker(*key, outcome, now);
             }
         }
         overdue.len() as u64
@@ -92,8 +96,7 @@ impl State {
 
     /// Whether an attempt's time has passed and nobody watches it. Owners watch what they keep for themselves.
     pub(super) fn is_overdue(&self, key: (RunKey, ActivityId), now: Timestamp) -> bool {
-        let kept = |slot: &ActivitySlot| slot.token == 0 && slot.claim.is_some();
-        let slot = self.activities.get(&key).filter(|slot| !kept(slot));
+        let slot = self.activities.get(&key).filter(|slot| !slot.is_kept());
         slot.and_then(|slot| slot.deadline).is_some_and(|deadline| deadline <= now)
     }
 

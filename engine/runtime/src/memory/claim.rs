@@ -58,7 +58,7 @@ impl State {
                 owner_epoch: run.owner_epoch,
                 events: history.flat_map(|transition| transition.events.iter().cloned()).collect(),
                 inbox: self.messages(*key),
-                activities: activities.map(|(_, slot)| (slot.row.clone(), slot.claim.map(|it| it.worker))).collect(),
+                activities: activities.map(|(_, slot)| slot.loaded()).collect(),
             })
         };
         runs.iter().filter_map(load).collect()

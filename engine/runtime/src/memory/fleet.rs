@@ -48,8 +48,9 @@ impl State {
             offered && task.namespace == interest.namespace && interest.queues.contains(&task.task_queue)
         });
         let (activities_ready, next_activity) = ready_and_next(activities.map(|slot| slot.row.visible_at), now);
-        let unwatched = |run: &RunKey| self.open.get(run).is_some_and(|run| run.owner.is_none());
-        let next_timer = self.timers.iter().filter(|((run, _), _)| unwatched(run)).map(|(_, at)| *at).min();
+        let next_timer = self.timers.iter().filter_map(|((run, _), at)| self.unwatched_from(*run, *at)).min();
+        let next_deadline =
+            self.activities.values().filter(|slot| !slot.is_kept()).filter_map(|slot| slot.deadline).min();
         let lapsed = self.workers.iter().filter(|(_, row)| row.dead || row.lease_until <= now);
         Ok(Beat {
             now,
@@ -58,7 +59,7 @@ impl State {
             activities_ready,
             inbox_waiting: self.inbox.keys().any(|run| self.open.get(run).is_some_and(|it| it.owner == Some(worker))),
             activities_overdue: self.activities.keys().any(|key| self.is_overdue(*key, now)),
-            next_due_at: [next_run, next_activity, next_timer].into_iter().flatten().min(),
+            next_due_at: [next_run, next_activity, next_timer, next_deadline].into_iter().flatten().min(),
             owned: self.open.values().filter(|run| run.owner == Some(worker)).count() as u64,
         })
     }
@@ -68,6 +69,11 @@ impl State {
         if let Some(row) = self.workers.get_mut(&worker) {
             row.dead = true;
             self.hints.push(Hint::WorkerGone);
+        }
+        let owns = self.open.values().any(|run| run.owner == Some(worker));
+        let claims = self.activities.values().any(|slot| slot.claim.is_some_and(|claim| claim.worker == worker));
+        if !owns && !claims {
+            self.workers.remove(&worker);
         }
     }
 
@@ -124,7 +130,14 @@ impl State {
             last_heartbeat: slot.row.last_heartbeat.clone(),
             result: ActivityResult::Failed(Failure::lost_attempt(attempt)),
         };
-        slot.token += 1;
+        self.report_for_worker(key, outcome, now);
+    }
+
+    /// Reports an attempt in place of its worker, whose own report comes too late from now on.
+    pub(super) fn report_for_worker(&mut self, key: (RunKey, ActivityId), outcome: ActivityOutcome, now: Timestamp) {
+        if let Some(slot) = self.activities.get_mut(&key) {
+            slot.token += 1;
+        }
         self.report(key, outcome, now);
     }
 

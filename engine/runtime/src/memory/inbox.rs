@@ -16,9 +16,10 @@ impl State {
         if !self.open.contains_key(&run) {
             return if self.recorded(run, id) { SendOutcome::Accepted } else { SendOutcome::NotOpen };
         }
-        let known = self.inbox.get(&run).is_some_and(|inbox| inbox.contains_key(&id));
-        if !known && self.is_full(run, &body) {
-            return SendOutcome::TooManySignals;
+        if self.is_full(run, &body) {
+            let waits = self.inbox.get(&run).is_some_and(|inbox| inbox.contains_key(&id));
+            let known = waits || self.recorded(run, id);
+            return if known { SendOutcome::Accepted } else { SendOutcome::TooManySignals };
         }
         self.deliver(run, id, body, now);
         SendOutcome::Accepted

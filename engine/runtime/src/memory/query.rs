@@ -27,7 +27,14 @@ impl State {
         let info = self.info(key)?;
         let open = self.open.get(&key);
         let owner = open.and_then(|run| run.owner);
-        let identity = owner.and_then(|owner| self.workers.get(&owner)).map(|row| row.registration.identity.clone());
+        let identity = owner.and_then(|owner| self.workers.get(&owner).map(|row| (owner, &row.registration.identity)));
+        let identity = identity.map(|(owner, name)| match self.is_live(owner, now) {
+            true => name.clone(),
+            false => format!("{name} (gone)"),
+        });
+        let timers = self.timers.range((key, 0)..=(key, u64::MAX));
+        let mut timers: Vec<_> = timers.map(|((_, id), at)| (*id, *at)).collect();
+        timers.sort_unstable_by_key(|(id, at)| (*at, *id));
         let activities = self.activities_of(key).map(|(activity_id, slot)| ActivityInfo {
             activity_id,
             activity_type: slot.row.task.activity_type.to_string(),
@@ -49,7 +56,7 @@ impl State {
             problem: open.and_then(|run| run.problem.clone()),
             parked: open.is_some_and(|run| run.parked),
             activities: activities.collect(),
-            timers: self.timers.range((key, 0)..=(key, u64::MAX)).map(|((_, id), at)| (*id, *at)).collect(),
+            timers,
             result: self.closed.get(&key).map(|run| run.result.clone()),
             now,
         })

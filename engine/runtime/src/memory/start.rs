@@ -12,7 +12,13 @@ impl State {
     pub(super) fn start(&mut self, start: StartWrite, now: Timestamp) -> StoreResult<StartOutcome> {
         let key = start.request.key();
         let id = (start.request.namespace.clone(), start.request.workflow_id.clone());
-        let request = start.request.request_id.clone().map(|request| (id.0.clone(), id.1.clone(), request));
+        // A start without a request id that may be answered with another run is remembered by its own run id, so that
+        // a resend gets the same answer.
+        let known_by = start.request.request_id.clone().or_else(|| {
+            let may_use_another = start.request.conflict_policy == IdConflictPolicy::UseExisting;
+            may_use_another.then(|| start.request.run_id.to_string())
+        });
+        let request = known_by.map(|request| (id.0.clone(), id.1.clone(), request));
         if let Some(outcome) = self.carried_out_before(&start, request.as_ref()) {
             return Ok(outcome);
         }
@@ -47,6 +53,9 @@ impl State {
         let key = start.request.key();
         let exists = self.open.contains_key(&key) || self.closed.contains_key(&key);
         let run = if exists { key } else { *request.and_then(|request| self.start_requests.get(request))? };
+        if run != key && start.request.request_id.is_none() {
+            return Some(StartOutcome::UsedExisting { run });
+        }
         let owned = run == key
             && start.owner.is_some()
             && self.open.get(&run).is_some_and(|open| open.owner == start.owner && open.owner_epoch == 1);

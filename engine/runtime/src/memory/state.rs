@@ -83,6 +83,19 @@ pub(super) struct ActivitySlot {
     pub(super) deadline: Option<Timestamp>,
 }
 
+impl ActivitySlot {
+    /// The row as it is read with its run, and who has claimed it.
+    pub(super) fn loaded(&self) -> (ActivityRow, Option<WorkerId>) {
+        let row = ActivityRow { claimed_by_owner: self.is_kept(), ..self.row.clone() };
+        (row, self.claim.map(|claim| claim.worker))
+    }
+
+    /// Whether the run's owner runs the attempt itself, and watches its timeouts.
+    pub(super) fn is_kept(&self) -> bool {
+        self.token == 0 && self.claim.is_some()
+    }
+}
+
 /// Who runs an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim {

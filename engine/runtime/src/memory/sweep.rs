@@ -1,14 +1,19 @@
 //! Timers that are due, and what the protocol makes impossible.
 
+use std::time::Duration;
+
 use dacapo_core::{ActivityId, MessageBody, MessageId, RunKey, TimerId, Timestamp, WorkerId, store::SweepFinding};
 
 use super::state::State;
 
+/// The time that the owner of a run has for firing a due timer itself.
+const OWNER_FIRES_WITHIN: Duration = Duration::from_secs(1);
+
 impl State {
-    /// Moves due timers of runs that nobody owns into their inboxes; owners fire their own.
+    /// Moves due timers that nobody watches into the inboxes of their runs.
     pub(super) fn move_due_timers(&mut self, limit: i64, now: Timestamp) -> u64 {
-        let unowned = |run: &RunKey| self.open.get(run).is_some_and(|run| run.owner.is_none());
-        let due = self.timers.iter().filter(|((run, _), at)| **at <= now && unowned(run));
+        let unwatched = |run, at| self.unwatched_from(run, at).is_some_and(|from| from <= now);
+        let due = self.timers.iter().filter(|((run, _), at)| unwatched(*run, **at));
         let mut due: Vec<(Timestamp, (RunKey, TimerId))> = due.map(|(key, at)| (*at, *key)).collect();
         due.sort_unstable();
         due.truncate(usize::try_from(limit).unwrap_or(0));
@@ -18,6 +23,12 @@ impl State {
             self.deliver(*run, id, MessageBody::TimerDue { timer_id: *timer_id }, now);
         }
         due.len() as u64
+    }
+
+    /// When a timer is anybody's to move. An owner fires its own, so one that has an owner is left to it for a while.
+    pub(super) fn unwatched_from(&self, run: RunKey, fire_at: Timestamp) -> Option<Timestamp> {
+        let run = self.open.get(&run)?;
+        Some(if run.owner.is_none() { fire_at } else { fire_at.plus(OWNER_FIRES_WITHIN) })
     }
 
     /// Finds and repairs what should be impossible.
