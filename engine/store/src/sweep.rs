@@ -9,16 +9,15 @@ use sqlx::Row;
 
 use crate::{PgStore, error::store_error};
 
-/// An unowned run that nothing will wake: it has messages, or no timer, activity or ready row at all. Row locks are
-/// taken first, so that a run in the middle of a change is skipped.
+/// An unowned run whose messages nothing will take it to. One without messages may well wait for a signal that nobody has
+/// sent yet; whether it has something to do, only its history tells, which `verify` folds. Row locks are taken first, so
+/// that a run in the middle of a change is skipped.
 const STRANDED: &str = "
 WITH locked AS MATERIALIZED (
     SELECT r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority FROM dacapo.runs_open r
      WHERE r.owner IS NULL AND NOT r.parked
        AND NOT EXISTS (SELECT FROM dacapo.ready y WHERE y.shard = r.shard AND y.run_id = r.run_id)
-       AND (EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = r.shard AND b.run_id = r.run_id)
-            OR NOT (EXISTS (SELECT FROM dacapo.timers t WHERE t.shard = r.shard AND t.run_id = r.run_id)
-                    OR EXISTS (SELECT FROM dacapo.activities a WHERE a.shard = r.shard AND a.run_id = r.run_id)))
+       AND EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = r.shard AND b.run_id = r.run_id)
      ORDER BY r.shard, r.run_id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 ), marked AS (
     INSERT INTO dacapo.ready (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)

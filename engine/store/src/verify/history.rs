@@ -286,10 +286,19 @@ impl Checked {
             }
         }
         for timer_id in waiting.timers.iter().filter(|id| !run.timers.contains_key(id)) {
-            self.report(found, 8, "a row waits for something", &format!("timer {timer_id} has a row and is not pending"));
+            self.report(
+                found,
+                8,
+                "a row waits for something",
+                &format!("timer {timer_id} has a row and is not pending"),
+            );
         }
         // An owner may run a first attempt that has no row; so may whoever takes a run that is ready.
         if !self.owned && !self.ready && !self.parked {
+            if (run.unseen || run.task.is_some()) && waiting.messages.is_empty() {
+                let what = "it has no owner and something to do, and nothing will ever wake it";
+                self.report(found, 7, "an unowned run waits for something", what);
+            }
             for activity_id in run.activities.keys().filter(|id| !waiting.activities.contains(id)) {
                 let what = format!("activity {activity_id} is pending and nobody knows of it");
                 self.report(found, 7, "a pending activity is waited for", &what);

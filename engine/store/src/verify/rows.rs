@@ -77,18 +77,6 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         invariant: 7,
-        name: "an unowned run waits for something",
-        statement: "
-            SELECT format('run %s has no owner, and nothing will ever wake it', o.run_id) AS detail
-              FROM dacapo.runs_open o
-             WHERE o.owner IS NULL AND NOT o.parked
-               AND NOT EXISTS (SELECT FROM dacapo.ready y WHERE y.shard = o.shard AND y.run_id = o.run_id)
-               AND NOT EXISTS (SELECT FROM dacapo.timers t WHERE t.shard = o.shard AND t.run_id = o.run_id)
-               AND NOT EXISTS (SELECT FROM dacapo.activities a WHERE a.shard = o.shard AND a.run_id = o.run_id)
-               AND NOT EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = o.shard AND b.run_id = o.run_id)",
-    },
-    Check {
-        invariant: 7,
         name: "a reported attempt has its message",
         statement: "
             SELECT format('activity %s of run %s is reported and its outcome is nowhere', a.activity_id, a.run_id) AS detail
