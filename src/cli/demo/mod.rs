@@ -18,7 +18,7 @@ use dacapo_worker::Worker;
 use dacapo_workflows::multi_agent_task::{Options, TaskFile, TaskInput, TaskResult};
 use tokio::task::JoinSet;
 
-use self::documents::Material;
+use self::{documents::Material, progress::Progress};
 use super::{
     Context,
     connect::{Connection, Database, Patience},
@@ -136,17 +136,19 @@ impl Demo {
     ) -> Result<RunResult, Stop> {
         let client = connection.client();
         let execution = WorkflowExecution::run(workflow_id, started.run.run_id);
-        let watching = progress::watch(context.output, client, &execution);
+        let mut progress = Progress::new(context.output, client, &execution);
         if self.chaos {
             let seed = self.seed.unwrap_or_else(chaos::fresh_seed);
             let database = connection.database();
             let chaos = chaos::Chaos { context, url: &database.url, queue, client, execution: &execution };
             // The branches that lose show and kill; the run does not depend on them.
-            return tokio::select! {
-                result = client.result_of(started.run) => Ok(result?),
-                never = chaos.kill(seed, self.kills) => Err(never?),
-                () = watching => unreachable!("watching goes on until it is dropped"),
+            let result = tokio::select! {
+                result = client.result_of(started.run) => result?,
+                ended = chaos.kill(seed, self.kills) => return Err(ended?),
+                never = progress.watch() => match never {},
             };
+            progress.look().await;
+            return Ok(result);
         }
         let worker = Worker::new(connection.engine())
             .registry(crate::builtin::registry(connection.engine()))
@@ -154,10 +156,12 @@ impl Demo {
             .namespace(context.global.namespace())
             .start()
             .map_err(Stop::because(Exit::Internal))?;
+        // Dropping the watching shows less, and nothing else.
         let result = tokio::select! {
             result = client.result_of(started.run) => result,
-            () = watching => unreachable!("watching goes on until it is dropped"),
+            never = progress.watch() => match never {},
         };
+        progress.look().await;
         worker.stop();
         worker.stopped().await.map_err(Stop::because(Exit::Internal))?;
         Ok(result?)

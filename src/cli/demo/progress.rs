@@ -1,6 +1,6 @@
 //! What the team does, for whoever watches: stages, subtasks, reviews.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use dacapo_runtime::{Client, WorkflowExecution};
 use dacapo_workflows::multi_agent_task::{SubtaskStatus, TeamState};
@@ -8,45 +8,66 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::{Output, Tone};
 
-/// How often the state is read.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the state is read: without a language model a stage takes a few milliseconds.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often the elapsed time is drawn anew.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The name of the published state.
 const STATE: &str = "state";
 
-/// Shows what a task does until it is dropped.
-pub(super) async fn watch(output: Output, client: &Client, execution: &WorkflowExecution) {
-    if !output.watched {
-        return std::future::pending().await;
-    }
-    let bar = ProgressBar::new(100);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos:>3} %  {elapsed}  {msg}") {
-        bar.set_style(style);
-    }
-    let _clear = ClearOnDrop(bar.clone());
-    bar.enable_steady_tick(LOOK_INTERVAL);
-    let mut seen = Seen::default();
-    loop {
-        // Progress is for people: when a look fails, the next one may not.
-        if let Ok(payload) = client.query(execution, STATE).await
-            && let Ok(state) = payload.decode::<TeamState>(STATE)
-        {
-            for line in seen.news(&state) {
-                bar.println(line);
+/// Shows what a task does.
+pub(super) struct Progress<'a> {
+    client: &'a Client,
+    execution: &'a WorkflowExecution,
+    /// Absent when nobody watches.
+    bar: Option<ProgressBar>,
+    seen: Seen,
+}
+
+impl<'a> Progress<'a> {
+    /// Begins to show, if somebody watches.
+    pub(super) fn new(output: Output, client: &'a Client, execution: &'a WorkflowExecution) -> Self {
+        let bar = output.watched.then(|| {
+            let bar = ProgressBar::new(100);
+            if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos:>3} %  {elapsed}  {msg}") {
+                bar.set_style(style);
             }
-            bar.set_position(u64::from(state.progress));
-            bar.set_message(working(&state));
+            bar.enable_steady_tick(TICK_INTERVAL);
+            bar
+        });
+        Self { client, execution, bar, seen: Seen::default() }
+    }
+
+    /// Shows what happens, until it is dropped.
+    pub(super) async fn watch(&mut self) -> Infallible {
+        loop {
+            self.look().await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+
+    /// Shows what has happened since the last look.
+    pub(super) async fn look(&mut self) {
+        let Some(bar) = &self.bar else { return };
+        // Progress is for people: when a look fails, the next one may not.
+        let Ok(payload) = self.client.query(self.execution, STATE).await else { return };
+        let Ok(state) = payload.decode::<TeamState>(STATE) else { return };
+        for line in self.seen.news(&state) {
+            bar.println(line);
+        }
+        bar.set_position(u64::from(state.progress));
+        bar.set_message(working(&state));
     }
 }
 
-/// Leaves the terminal as it was, also when the watching is given up.
-struct ClearOnDrop(ProgressBar);
-
-impl Drop for ClearOnDrop {
+impl Drop for Progress<'_> {
+    /// Leaves the terminal as it was, also when the watching is given up.
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 
@@ -101,5 +122,35 @@ fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word.replace('_', " ").to_lowercase(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(stage: &str, status: &str, reviews: serde_json::Value) -> TeamState {
+        serde_json::from_value(json!({
+            "state": "SPECIALIST_EXECUTION", "status": "in_progress", "current_stage": stage, "progress": 20, "cycle": 0,
+            "partial_completion": false, "specialists": ["analyst"], "phases": [["s1"]], "reviews": reviews,
+            "subtasks": [{"subtask_id": "s1", "title": "Find it", "agent": "analyst", "status": status, "score": null,
+                          "cycle": 1, "dependencies": []}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_what_is_new_is_shown() {
+        let mut seen = Seen::default();
+        let first = seen.news(&state("specialist_execution", "in_progress", json!([])));
+        assert!(first[0].contains("specialist execution"), "{first:?}");
+        assert_eq!(first[1..], ["  s1 analyst in progress: Find it"]);
+        assert!(seen.news(&state("specialist_execution", "in_progress", json!([]))).is_empty());
+        let review = json!([{"subtask_id": "s1", "agent": "analyst", "cycle": 0, "score": 8150, "verdict": "ACCEPTED",
+                             "feedback": ""}]);
+        let last = seen.news(&state("specialist_execution", "accepted", review));
+        assert_eq!(last, ["  s1 analyst reviewed: accepted, 81.50 of 100"]);
     }
 }
