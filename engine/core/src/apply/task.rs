@@ -107,7 +107,7 @@ impl Turn<'_> {
     }
 
     /// Shows why the workflow task fails. Gives the time of the next try.
-    fn show_problem(&mut self, cause: WorkflowTaskFailedCause, failure: Failure, attempt: u32) -> Timestamp {
+    pub(super) fn show_problem(&mut self, cause: WorkflowTaskFailedCause, failure: Failure, attempt: u32) -> Timestamp {
         let next_attempt_at = self.now.plus(backoff(attempt));
         self.out.problem = ProblemChange::Set(Box::new(Problem { cause, failure, attempt, next_attempt_at }));
         next_attempt_at
