@@ -7,6 +7,7 @@
 -- Look-ups are LATERAL with a lock or OFFSET 0, and changes go by ctid: whatever a plan was made on (an empty table, say),
 -- it can only be one index probe per item. A ctid that was found in one statement's snapshot may be used in the same
 -- statement only on rows that nobody else updates meanwhile; where somebody may, the rows are locked a statement before.
+-- OFFSET 0 also keeps EXISTS from being answered by reading the other table once from end to end.
 --
 -- A function is never changed once released; a newer binary brings a newer one beside it (v2), so that old and new binaries
 -- can run side by side.
@@ -142,18 +143,19 @@ BEGIN
                           AND r.next_event_id = i_expected[k.item] FOR UPDATE) l;
         -- From here no sender can reach these runs, and the next snapshot holds what all senders before have written.
         SELECT array_agg(k.item) INTO suspect FROM unnest(c_item) k (item)
-         WHERE EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = i_shard[k.item] AND b.run_id = i_run[k.item]);
+         WHERE EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = i_shard[k.item] AND b.run_id = i_run[k.item] OFFSET 0);
         IF suspect IS NOT NULL THEN
             SELECT COALESCE(array_agg(s.item), '{}') INTO unconsumed FROM unnest(suspect) s (item)
              WHERE (SELECT count(*) FROM dacapo.inbox b WHERE b.shard = i_shard[s.item] AND b.run_id = i_run[s.item])
-                 > (SELECT count(*) FROM unnest(k_item, k_message) k (item, message),
+                 -- Distinct, because a message that was read twice is consumed twice, and must not stand for another.
+                 > (SELECT count(DISTINCT k.message) FROM unnest(k_item, k_message) k (item, message),
                            LATERAL (SELECT FROM dacapo.inbox b WHERE b.shard = i_shard[k.item]
                                        AND b.run_id = i_run[k.item] AND b.message = k.message OFFSET 0) l
                      WHERE k.item = s.item)
                -- An item that is fenced out is that and nothing else.
                AND EXISTS (SELECT FROM dacapo.runs_open r WHERE r.shard = i_shard[s.item] AND r.run_id = i_run[s.item]
                               AND r.owner IS NOT DISTINCT FROM i_owner[s.item] AND r.owner_epoch = i_epoch[s.item]
-                              AND r.next_event_id = i_expected[s.item]);
+                              AND r.next_event_id = i_expected[s.item] OFFSET 0);
         END IF;
         WITH gone AS (
             DELETE FROM dacapo.runs_open r
@@ -282,10 +284,10 @@ BEGIN
     SELECT COALESCE(array_agg(n.item::integer), '{}') INTO refused
       FROM unnest(i_reuse) WITH ORDINALITY n (reuse, item)
      WHERE passed[n.item]
-       AND (EXISTS (SELECT FROM dacapo.runs_closed c WHERE c.shard = i_shard[n.item] AND c.run_id = i_run[n.item])
+       AND (EXISTS (SELECT FROM dacapo.runs_closed c
+                     WHERE c.shard = i_shard[n.item] AND c.run_id = i_run[n.item] OFFSET 0)
             OR (n.reuse > 0 AND (SELECT n.reuse = 2 OR c.status = 'Completed' FROM dacapo.runs_closed c
-                                  WHERE c.shard = i_shard[n.item] AND c.namespace = i_namespace[n.item]
-                                    AND c.workflow_id = i_workflow_id[n.item]
+                                  WHERE c.namespace = i_namespace[n.item] AND c.workflow_id = i_workflow_id[n.item]
                                   ORDER BY c.started_at DESC LIMIT 1)));
     IF cardinality(array_remove(i_request, NULL)) > 0 THEN
         WITH fresh AS (

@@ -9,13 +9,7 @@ use dacapo_core::{
 use sqlx::{Row, postgres::PgRow};
 
 use crate::{
-    PgStore,
-    error::store_error,
-    load::read_task,
-    ownership::key,
-    results::payload,
-    takeover::settle,
-    time::PgTime,
+    PgStore, error::store_error, load::read_task, ownership::key, results::payload, takeover::settle, time::PgTime,
 };
 
 /// A token is the time of the claim or one more than the last, whichever is larger, so that a row that was removed and
@@ -152,11 +146,7 @@ impl PgStore {
     }
 
     /// Gives attempts back that did not begin.
-    pub(crate) async fn return_attempts(
-        &self,
-        worker: WorkerId,
-        mut claims: Vec<ActivityClaimRef>,
-    ) -> StoreResult<()> {
+    pub(crate) async fn return_attempts(&self, worker: WorkerId, mut claims: Vec<ActivityClaimRef>) -> StoreResult<()> {
         claims.sort_unstable_by_key(|claim| (claim.run, claim.activity_id));
         let mut transaction = self.hot.begin().await.map_err(store_error)?;
         let held = lock_claims(&mut transaction, worker, &claims).await.map_err(store_error)?;

@@ -62,11 +62,10 @@ SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
                WHERE a.deadline <= clock_timestamp() + $5 * interval '1 ms')) AS next_due_at,
        (SELECT count(*) FROM dacapo.runs_open r WHERE r.owner = $1) AS owned";
 
-/// Of workers that say they hold a presence lock, those that do not. A server that has just started holds nobody's.
+/// Of workers that say they hold a presence lock, those that do not.
 const VANISHED: &str = "
 SELECT k.worker FROM unnest($1::uuid[], $2::int8[]) k (worker, key)
- WHERE pg_postmaster_start_time() < clock_timestamp() - $3 * interval '1 ms'
-   AND NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+ WHERE NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
                       AND l.classid::int8 = ((k.key >> 32) & 4294967295) AND l.objid::int8 = (k.key & 4294967295))
    AND EXISTS (SELECT FROM dacapo.workers w WHERE w.worker = k.worker AND w.presence AND NOT w.dead)";
@@ -85,8 +84,9 @@ const CLOCK: &str = "SELECT clock_timestamp() AS now";
 /// The wait between two looks at a peer whose presence is missing: a connection that was lost is back by then.
 const PRESENCE_GRACE: Duration = Duration::from_millis(400);
 
-/// The time after a start of the server in which nobody's presence is missed.
-const PRESENCE_AFTER_START: Duration = Duration::from_secs(10);
+/// The time after this process's own connection came (back) in which nobody's presence is missed: a server that has just
+/// started again holds nobody's, and all connect anew at the same time.
+const PRESENCE_AFTER_RECONNECT: Duration = Duration::from_secs(2);
 
 /// The wait for the presence lock of a new worker; it joins without one after that.
 const PRESENCE_WAIT: Duration = Duration::from_secs(3);
@@ -142,7 +142,9 @@ impl PgStore {
         }
         let mut lapsed: Vec<WorkerId> = row.get::<Vec<Uuid>, _>("lapsed").into_iter().map(WorkerId).collect();
         let present: Vec<WorkerId> = row.get::<Vec<Uuid>, _>("present").into_iter().map(WorkerId).collect();
-        lapsed.extend(self.vanished(&present).await?.into_iter().filter(|peer| !lapsed.contains(peer)).collect::<Vec<_>>());
+        lapsed.extend(
+            self.vanished(&present).await?.into_iter().filter(|peer| !lapsed.contains(peer)).collect::<Vec<_>>(),
+        );
         let now = row.get::<PgTime, _>("now").0;
         self.hints.set_clock(now);
         Ok(Beat {
@@ -168,13 +170,12 @@ impl PgStore {
     }
 
     async fn missing(&self, present: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
-        if present.is_empty() {
+        if present.is_empty() || !self.hints.listens_for(PRESENCE_AFTER_RECONNECT) {
             return Ok(Vec::new());
         }
         let rows = sqlx::query(VANISHED)
             .bind(present.iter().map(|worker| worker.0).collect::<Vec<_>>())
             .bind(present.iter().map(|worker| presence_key(*worker)).collect::<Vec<_>>())
-            .bind(PRESENCE_AFTER_START.as_millis() as i64)
             .fetch_all(&self.read)
             .await
             .map_err(store_error)?;

@@ -1,7 +1,7 @@
 //! Lists, counts and descriptions, for people.
 
 use dacapo_core::{
-    Namespace, Payload, RunId, RunKey, RunStatus, Shard, TaskQueue, WorkerId, WorkflowId, WorkflowType,
+    Namespace, Payload, RunId, RunKey, RunStatus, TaskQueue, WorkerId, WorkflowId, WorkflowType,
     store::{ActivityInfo, QueueDepth, RunDescription, RunFilter, RunInfo, StoreResult},
     transition::Problem,
 };
@@ -18,14 +18,15 @@ use crate::{
 };
 
 /// The columns of a list; `runs` is the view over open and closed runs.
-const INFO: &str = "SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at,
+const INFO: &str =
+    "SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at,
     events, memo, search_attributes::text AS search_attributes FROM dacapo.runs WHERE ";
 
-/// The newest run of a workflow id: the open one if there is one. `$3` may name another.
+/// The newest run of a workflow id: the open one if there is one. `$3` may name another one.
 const FIND: &str = "
 SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at, events, memo,
        search_attributes::text AS search_attributes
-  FROM dacapo.runs WHERE shard = $1 AND namespace = $2 AND workflow_id = $3 AND ($4::uuid IS NULL OR run_id = $4)
+  FROM dacapo.runs WHERE namespace = $1 AND workflow_id = $2 AND ($3::uuid IS NULL OR run_id = $3)
  ORDER BY (status = 'Running') DESC, started_at DESC LIMIT 1";
 
 const DESCRIBE: &str = "
@@ -67,7 +68,6 @@ impl PgStore {
         run_id: Option<RunId>,
     ) -> StoreResult<Option<RunInfo>> {
         let row = sqlx::query(FIND)
-            .bind(Shard::of(namespace, workflow_id).0)
             .bind(namespace.as_str())
             .bind(workflow_id.as_str())
             .bind(run_id.map(|run_id| run_id.0))
@@ -154,7 +154,6 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &RunFilter) {
         query.push(" AND task_queue = ").push_bind(queue.as_str().to_owned());
     }
     if let Some(workflow_id) = &filter.workflow_id {
-        query.push(" AND shard = ").push_bind(Shard::of(&namespace, workflow_id).0);
         query.push(" AND workflow_id = ").push_bind(workflow_id.as_str().to_owned());
     }
     if let Some(prefix) = &filter.workflow_id_prefix {

@@ -59,7 +59,14 @@ pub(crate) fn read_loaded(row: &PgRow) -> StoreResult<LoadedRun> {
         return Err(StoreError::Corrupt { problem });
     }
     let owner = row.get::<Option<Uuid>, _>("owner").map(WorkerId);
-    Ok(LoadedRun { key, owner, owner_epoch, events, inbox: read_messages(key, row)?, activities: activities(key, row)? })
+    Ok(LoadedRun {
+        key,
+        owner,
+        owner_epoch,
+        events,
+        inbox: read_messages(key, row)?,
+        activities: activities(key, row)?,
+    })
 }
 
 /// Reads the events of one row of history.

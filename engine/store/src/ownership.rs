@@ -6,7 +6,7 @@ use dacapo_core::{
     Message, RunId, RunKey, Shard, WorkerId,
     store::{ReleaseOutcome, ReleaseRun, StoreResult},
 };
-use sqlx::{Row, postgres::PgRow};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use crate::{PgStore, error::store_error, load::read_message, time::PgTime};
 
@@ -20,6 +20,13 @@ SELECT k.place FROM unnest($2::int2[], $3::uuid[], $4::int4[], $5::int8[]) WITH 
        LATERAL (SELECT FROM dacapo.runs_open r WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = $1
                    AND r.owner_epoch = k.epoch AND r.next_event_id = k.next FOR UPDATE SKIP LOCKED) l";
 
+/// Of runs that the lock left out, those that are the worker's all the same: a sender held them.
+const HELD: &str = "
+SELECT k.place FROM unnest($2::int2[], $3::uuid[], $4::int4[], $5::int8[]) WITH ORDINALITY
+       k (shard, run_id, epoch, next, place),
+       LATERAL (SELECT FROM dacapo.runs_open r WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = $1
+                   AND r.owner_epoch = k.epoch AND r.next_event_id = k.next OFFSET 0) l";
+
 const RELEASE: &str = "
 WITH given AS (
     UPDATE dacapo.runs_open r SET owner = NULL
@@ -27,7 +34,7 @@ WITH given AS (
               FROM unnest($1::int2[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY k (shard, run_id, ready_at, place),
                    LATERAL (SELECT o.ctid AS tid FROM dacapo.runs_open o
                              WHERE o.shard = k.shard AND o.run_id = k.run_id OFFSET 0) l
-             WHERE NOT EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id)) k
+             WHERE NOT EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id OFFSET 0)) k
      WHERE r.ctid = k.tid
     RETURNING k.place, k.ready_at, r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority
 ), marked AS (
@@ -46,7 +53,7 @@ SELECT b.shard, b.run_id, b.message, b.body
        LATERAL (SELECT b.* FROM dacapo.inbox b
                  WHERE b.shard = k.shard AND b.run_id = k.run_id
                    AND EXISTS (SELECT FROM dacapo.runs_open r
-                                WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = $1)
+                                WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = $1 OFFSET 0)
                  ORDER BY b.message LIMIT $4) b
  ORDER BY b.shard, b.run_id, b.message LIMIT $4";
 
@@ -77,18 +84,13 @@ impl PgStore {
     ) -> StoreResult<Vec<(RunKey, ReleaseOutcome)>> {
         runs.sort_unstable_by_key(|run| run.key);
         let mut transaction = self.hot.begin().await.map_err(store_error)?;
-        let locked = sqlx::query(LOCK)
-            .bind(worker.0)
-            .bind(runs.iter().map(|run| run.key.shard.0).collect::<Vec<_>>())
-            .bind(runs.iter().map(|run| run.key.run_id.0).collect::<Vec<_>>())
-            .bind(runs.iter().map(|run| run.owner_epoch).collect::<Vec<_>>())
-            .bind(runs.iter().map(|run| run.next_event_id).collect::<Vec<_>>())
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(store_error)?;
-        let locked: Vec<usize> = locked.iter().map(|row| row.get::<i64, _>("place") as usize - 1).collect();
-        let mut outcomes: HashMap<usize, ReleaseOutcome> =
-            locked.iter().map(|place| (*place, ReleaseOutcome::InboxNotEmpty)).collect();
+        let locked = fenced_places(&mut transaction, LOCK, worker, &runs).await.map_err(store_error)?;
+        let mut outcomes = HashMap::new();
+        if locked.len() < runs.len() {
+            let held = fenced_places(&mut transaction, HELD, worker, &runs).await.map_err(store_error)?;
+            outcomes.extend(held.into_iter().map(|place| (place, ReleaseOutcome::Busy)));
+        }
+        outcomes.extend(locked.iter().map(|place| (*place, ReleaseOutcome::InboxNotEmpty)));
         let ready_at = |place: &usize| runs[*place].ready_at.map(PgTime);
         let given = sqlx::query(RELEASE)
             .bind(locked.iter().map(|place| runs[*place].key.shard.0).collect::<Vec<_>>())
@@ -141,6 +143,24 @@ impl PgStore {
             })
             .collect()
     }
+}
+
+/// The places, from 0, of the runs whose fence a statement finds as the worker says.
+async fn fenced_places(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    worker: WorkerId,
+    runs: &[ReleaseRun],
+) -> Result<Vec<usize>, sqlx::Error> {
+    let rows = sqlx::query(statement)
+        .bind(worker.0)
+        .bind(runs.iter().map(|run| run.key.shard.0).collect::<Vec<_>>())
+        .bind(runs.iter().map(|run| run.key.run_id.0).collect::<Vec<_>>())
+        .bind(runs.iter().map(|run| run.owner_epoch).collect::<Vec<_>>())
+        .bind(runs.iter().map(|run| run.next_event_id).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.iter().map(|row| row.get::<i64, _>("place") as usize - 1).collect())
 }
 
 /// Reads the address of a run.

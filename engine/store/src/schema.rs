@@ -32,7 +32,9 @@ pub struct SchemaStatus {
     pub pending: Vec<String>,
 }
 
-const SCHEMA_EXISTS: &str = "SELECT to_regclass('dacapo.migrations') IS NOT NULL AS exists";
+/// Reads the catalog itself: `to_regclass` may answer from what the session knew before it waited for the lock.
+const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'dacapo' AND c.relname = 'migrations') AS exists";
 const SCHEMA_VERSION: &str = "SELECT coalesce(max(version), 0) AS version FROM dacapo.migrations";
 const CREATE_LEDGER: &str = "CREATE TABLE dacapo.migrations (
     version integer NOT NULL PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
@@ -130,8 +132,7 @@ async fn direct(options: &PgStoreOptions) -> StoreResult<PgConnection> {
 }
 
 async fn version(connection: &mut PgConnection) -> StoreResult<i32> {
-    let exists: bool =
-        sqlx::query(SCHEMA_EXISTS).fetch_one(&mut *connection).await.map_err(store_error)?.get("exists");
+    let exists: bool = sqlx::query(SCHEMA_EXISTS).fetch_one(&mut *connection).await.map_err(store_error)?.get("exists");
     if !exists {
         return Ok(0);
     }

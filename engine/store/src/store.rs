@@ -165,6 +165,10 @@ impl Store for PgStore {
         self.move_timers(limit).await
     }
 
+    async fn next_timer_due(&self, horizon: Duration) -> StoreResult<Option<Timestamp>> {
+        self.read_next_timer_due(horizon).await
+    }
+
     async fn claim_activities(&self, worker: WorkerId, claim: &ActivityClaim) -> StoreResult<Vec<ClaimedActivity>> {
         self.claim_attempts(worker, claim).await
     }

@@ -7,8 +7,7 @@
 
 use dacapo_core::{
     ActivityOutcome, ActivityResult, Failure, Message, MessageBody, MessageId, RunKey, WorkerId,
-    limits::TAKEOVERS_WITHOUT_PROGRESS_MAX,
-    store::StoreResult,
+    limits::TAKEOVERS_WITHOUT_PROGRESS_MAX, store::StoreResult,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 

@@ -1,9 +1,11 @@
 //! Due timers of runs that nobody watches become messages.
 
-use dacapo_core::{Message, MessageBody, MessageId, RunKey, store::StoreResult};
+use std::time::Duration;
+
+use dacapo_core::{Message, MessageBody, MessageId, RunKey, Timestamp, store::StoreResult};
 use sqlx::Row;
 
-use crate::{PgStore, committer::deliver, error::store_error, ownership::key};
+use crate::{PgStore, committer::deliver, error::store_error, ownership::key, time::PgTime};
 
 /// Timers first, then their runs, and both without waiting: a close locks them in the other order. The owner fires its
 /// own timers, so one that has an owner is left to it for a second.
@@ -20,7 +22,21 @@ DELETE FROM dacapo.timers WHERE ctid = ANY (ARRAY(
            LATERAL (SELECT t.ctid AS tid FROM dacapo.timers t
                      WHERE t.shard = k.shard AND t.run_id = k.run_id AND t.timer_id = k.id OFFSET 0) l))";
 
+/// As the renewal of a lease asks it (`fleet.rs`).
+const NEXT_DUE: &str = "
+SELECT min(CASE WHEN r.owner IS NULL THEN t.fire_at ELSE t.fire_at + interval '1 s' END) AS due
+  FROM (SELECT * FROM dacapo.timers t WHERE t.fire_at <= clock_timestamp() + $1 * interval '1 ms'
+         ORDER BY t.fire_at LIMIT 1000) t
+       CROSS JOIN LATERAL (SELECT r.owner FROM dacapo.runs_open r
+                            WHERE r.shard = t.shard AND r.run_id = t.run_id OFFSET 0) r";
+
 impl PgStore {
+    /// Says when the next timer is to be moved, if that is soon.
+    pub(crate) async fn read_next_timer_due(&self, horizon: Duration) -> StoreResult<Option<Timestamp>> {
+        let row = sqlx::query(NEXT_DUE).bind(horizon.as_millis() as i64).fetch_one(&self.hot).await;
+        Ok(row.map_err(store_error)?.get::<Option<PgTime>, _>("due").map(|time| time.0))
+    }
+
     /// Moves due timers into inboxes. Gives how many.
     pub(crate) async fn move_timers(&self, limit: i64) -> StoreResult<u64> {
         let mut transaction = self.hot.begin().await.map_err(store_error)?;

@@ -179,11 +179,7 @@ pub(crate) async fn flush_transition(
     Ok(flush(connection, &[&encoded], hints).await?[0])
 }
 
-async fn flush(
-    connection: &mut PgConnection,
-    items: &[&Encoded],
-    hints: &Hints,
-) -> Result<Vec<Verdict>, sqlx::Error> {
+async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints) -> Result<Vec<Verdict>, sqlx::Error> {
     let arguments = arguments(items).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(APPEND, arguments).fetch_one(connection).await?;
     let mut verdicts = vec![Verdict::Fenced; items.len()];

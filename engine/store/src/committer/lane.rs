@@ -259,10 +259,7 @@ fn data(error: &sqlx::Error) -> StoreError {
 }
 
 fn given_up(error: &sqlx::Error) -> StoreError {
-    let problem = format!(
-        "no definite answer within {} s ({error}); sending the same id again is safe",
-        REPEAT_FOR.as_secs()
-    );
+    let problem =
+        format!("no definite answer within {} s ({error}); sending the same id again is safe", REPEAT_FOR.as_secs());
     StoreError::Unavailable { problem }
 }
-

@@ -18,8 +18,8 @@ use dacapo_core::{
     RunKey,
     limits::FLUSH_LANES,
     store::{
-        ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreResult,
-        WriteOutcome,
+        ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
+        StoreResult, WriteOutcome,
     },
 };
 use sqlx::postgres::PgConnectOptions;

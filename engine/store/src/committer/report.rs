@@ -19,7 +19,8 @@ use crate::hints::Hints;
 const REPORT: &str = "SELECT taken, owners, queues FROM dacapo.report_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 /// A claim that is over because of this very report.
-const REPORTED: &str = "SELECT EXISTS (SELECT FROM dacapo.activities WHERE shard = $1 AND run_id = $2 AND activity_id = $3
+const REPORTED: &str =
+    "SELECT EXISTS (SELECT FROM dacapo.activities WHERE shard = $1 AND run_id = $2 AND activity_id = $3
     AND attempt = $4 AND claim_token = $5 AND reported) AS reported";
 
 const HISTORY: &str = "SELECT events FROM dacapo.history WHERE shard = $1 AND run_id = $2 ORDER BY first_event_id";
@@ -95,7 +96,8 @@ impl Flush for Report {
         if !taken.is_empty() {
             wake(&runs, row.try_get("owners")?, row.try_get("queues")?).hint(&self.hints);
         }
-        for (item, outcome) in items.iter().zip(&mut outcomes).filter(|(_, outcome)| **outcome == ReportOutcome::Stale) {
+        for (item, outcome) in items.iter().zip(&mut outcomes).filter(|(_, outcome)| **outcome == ReportOutcome::Stale)
+        {
             if was_accepted(connection, item).await? {
                 *outcome = ReportOutcome::Accepted;
             }
@@ -135,8 +137,8 @@ async fn was_accepted(connection: &mut PgConnection, item: &EncodedReport) -> Re
     }
     let rows = sqlx::query(HISTORY).bind(claim.run.shard.0).bind(claim.run.run_id.0).fetch_all(connection).await?;
     for row in rows {
-        let events: Vec<Event> = serde_json::from_slice(row.try_get("events")?)
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let events: Vec<Event> =
+            serde_json::from_slice(row.try_get("events")?).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let names_it = |event: &Event| {
             matches!(&event.event, EventKind::ActivityTaskStarted(started)
                 if started.activity_id == claim.activity_id

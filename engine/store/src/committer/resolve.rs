@@ -26,11 +26,11 @@ SELECT (SELECT o.owner_epoch FROM dacapo.runs_open o WHERE o.shard = $1 AND o.ru
        (SELECT q.run_id FROM dacapo.start_requests q
          WHERE q.shard = $1 AND q.namespace = $3 AND q.workflow_id = $4 AND q.request_id = $5) AS request_run,
        (SELECT o.run_id FROM dacapo.runs_open o
-         WHERE o.shard = $1 AND o.namespace = $3 AND o.workflow_id = $4) AS other_open,
+         WHERE o.namespace = $3 AND o.workflow_id = $4) AS other_open,
        last.run_id AS last_run, last.status AS last_status
   FROM (SELECT) one
   LEFT JOIN LATERAL (SELECT c.run_id, c.status FROM dacapo.runs_closed c
-                      WHERE c.shard = $1 AND c.namespace = $3 AND c.workflow_id = $4
+                      WHERE c.namespace = $3 AND c.workflow_id = $4
                       ORDER BY c.started_at DESC LIMIT 1) last ON true";
 
 const LOCK_OPEN: &str = "SELECT run_id FROM dacapo.runs_open WHERE shard = $1 AND run_id = $2 FOR KEY SHARE";
@@ -58,7 +58,8 @@ pub(super) async fn resolve(
             Some(_) => {}
         }
     }
-    let problem = format!("workflow id `{}` is started and closed by others all the time", item.start.request.workflow_id);
+    let problem =
+        format!("workflow id `{}` is started and closed by others all the time", item.start.request.workflow_id);
     Ok(Err(StoreError::Unavailable { problem }))
 }
 

@@ -87,6 +87,7 @@ impl Listener {
                 lost = self.serve() => lost,
                 () = stop.cancelled() => return,
             };
+            self.hints.set_listening(false);
             if let Err(error) = lost {
                 tracing::warn!(%error, "the listening connection was lost");
             }
@@ -109,6 +110,7 @@ impl Listener {
             take_presence(&mut listener, worker).await?;
         }
         self.answer_joining();
+        self.hints.set_listening(true);
         // Whatever was said while nobody listened is lost.
         self.hints.publish_here(&Hint::Everything);
         loop {

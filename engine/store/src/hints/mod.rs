@@ -15,7 +15,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use dacapo_core::{
@@ -55,6 +55,8 @@ struct Shared {
     own_workers: Mutex<HashSet<WorkerId>>,
     outgoing: Mutex<Outgoing>,
     filled: Notify,
+    /// Since when this process listens, while it does.
+    listens_since: Mutex<Option<Instant>>,
     /// The database's clock minus this machine's, in microseconds.
     clock_offset: AtomicI64,
 }
@@ -89,6 +91,16 @@ impl Hints {
     /// The workers of this process.
     pub(crate) fn own_workers(&self) -> Vec<WorkerId> {
         lock(&self.shared.own_workers).iter().copied().collect()
+    }
+
+    /// Notes that this process listens from now on, or does not any more.
+    pub(crate) fn set_listening(&self, listens: bool) {
+        *lock(&self.shared.listens_since) = listens.then(Instant::now);
+    }
+
+    /// Says whether this process has listened without a break for some time.
+    pub(crate) fn listens_for(&self, time: Duration) -> bool {
+        lock(&self.shared.listens_since).is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Takes note of the database's clock.

@@ -100,7 +100,8 @@ impl Notifier {
             self.hints.publish_here(&Hint::ActivitiesReady(queue.clone()));
         }
         let own = self.hints.own_workers();
-        let inbox: Vec<RunKey> = own.iter().filter_map(|worker| outgoing.inbox.get(worker)).flatten().copied().collect();
+        let inbox: Vec<RunKey> =
+            own.iter().filter_map(|worker| outgoing.inbox.get(worker)).flatten().copied().collect();
         if !inbox.is_empty() {
             self.hints.publish_here(&Hint::Inbox(inbox));
         }
@@ -158,4 +159,3 @@ async fn sleep(wait: Option<Duration>) {
         None => std::future::pending().await,
     }
 }
-

@@ -8,10 +8,7 @@
 //!
 //! `*` on any channel: too much to say, look at everything.
 
-use dacapo_core::{
-    RunId, RunKey, Shard, TaskQueue, WorkerId,
-    store::Hint,
-};
+use dacapo_core::{RunId, RunKey, Shard, TaskQueue, WorkerId, store::Hint};
 use uuid::Uuid;
 
 use super::Outgoing;

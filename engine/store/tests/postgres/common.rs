@@ -1,12 +1,10 @@
 //! A database for each test, and a worker's view of the store in few words.
-#![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, also in a function beside it")]
 
 use std::{sync::Arc, time::Duration};
 
 use dacapo_core::{
-    Message, MessageBody, MessageId, Namespace, Payload, Run, RunId, RunKey, StartWorkflow, Store, TaskQueue, Timestamp,
-    WorkerId,
+    ActivityOptions, Message, MessageBody, MessageId, Namespace, Payload, Run, RunId, RunKey, StartWorkflow, Store,
+    TaskQueue, Timestamp, WorkerId,
     apply::Turn,
     command::Command,
     store::{
@@ -21,18 +19,18 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-pub const QUEUE: &str = "q";
-pub const LEASE: Duration = Duration::from_secs(10);
+pub(crate) const QUEUE: &str = "q";
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
 /// A database of its own, with the schema.
-pub struct Database {
-    pub name: String,
-    pub url: String,
-    pub store: Arc<PgStore>,
+pub(crate) struct Database {
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) store: Arc<PgStore>,
 }
 
 /// Makes an empty database.
-pub async fn empty_database() -> (String, String) {
+pub(crate) async fn empty_database() -> (String, String) {
     let cluster = Cluster::shared_for_tests().unwrap();
     let name = format!("store_{}", Uuid::now_v7().simple());
     let mut admin = PgConnection::connect(&cluster.url()).await.unwrap();
@@ -41,7 +39,7 @@ pub async fn empty_database() -> (String, String) {
 }
 
 impl Database {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (url, name) = empty_database().await;
         let options = PgStoreOptions::new(&url);
         migrate(&options).await.unwrap();
@@ -50,30 +48,30 @@ impl Database {
     }
 
     /// A further process on the same database.
-    pub async fn another(&self) -> Arc<PgStore> {
+    pub(crate) async fn another(&self) -> Arc<PgStore> {
         Arc::new(PgStore::connect(PgStoreOptions::new(&self.url)).await.unwrap())
     }
 
-    pub async fn sql(&self, statement: &str) -> u64 {
+    pub(crate) async fn sql(&self, statement: &str) -> u64 {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let text = sqlx::AssertSqlSafe(statement.to_owned());
         sqlx::raw_sql(text).execute(&mut connection).await.unwrap().rows_affected()
     }
 
-    pub async fn count(&self, from: &str) -> i64 {
+    pub(crate) async fn count(&self, from: &str) -> i64 {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let text = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {from}"));
         sqlx::query_scalar(text).fetch_one(&mut connection).await.unwrap()
     }
 
     /// Checks every invariant and drops the database.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         let violations = self.store.verify().await.unwrap();
         assert!(violations.is_empty(), "{violations:#?}");
         self.drop_database().await;
     }
 
-    pub async fn drop_database(self) {
+    pub(crate) async fn drop_database(self) {
         self.store.close().await;
         let cluster = Cluster::shared_for_tests().unwrap();
         let mut admin = PgConnection::connect(&cluster.url()).await.unwrap();
@@ -82,20 +80,24 @@ impl Database {
     }
 }
 
-pub fn payload(json: &str) -> Payload {
+pub(crate) fn payload(json: &str) -> Payload {
     Payload::from_json("test", json.to_owned()).unwrap()
 }
 
-pub fn request(workflow_id: &str) -> StartWorkflow {
+pub(crate) fn request(workflow_id: &str) -> StartWorkflow {
     let run_id = RunId(Uuid::now_v7());
     StartWorkflow::new(run_id, workflow_id.into(), "w".into(), QUEUE.into(), payload("1"))
 }
 
-pub async fn now(store: &PgStore) -> Timestamp {
+pub(crate) async fn now(store: &PgStore) -> Timestamp {
     store.clock().await.unwrap().0
 }
 
-pub async fn start_as(store: &PgStore, request: StartWorkflow, owner: Option<WorkerId>) -> StoreResult<StartOutcome> {
+pub(crate) async fn start_as(
+    store: &PgStore,
+    request: StartWorkflow,
+    owner: Option<WorkerId>,
+) -> StoreResult<StartOutcome> {
     let at = now(store).await;
     let transition = request.transition(at);
     let (reply, answer) = oneshot::channel();
@@ -104,35 +106,35 @@ pub async fn start_as(store: &PgStore, request: StartWorkflow, owner: Option<Wor
     answer.await.unwrap()
 }
 
-pub async fn start(store: &PgStore, request: StartWorkflow) -> StartOutcome {
+pub(crate) async fn start(store: &PgStore, request: StartWorkflow) -> StartOutcome {
     start_as(store, request, None).await.unwrap()
 }
 
-pub async fn write(store: &PgStore, owner: WorkerId, owner_epoch: i32, transition: Transition) -> WriteOutcome {
+pub(crate) async fn write(store: &PgStore, owner: WorkerId, owner_epoch: i32, transition: Transition) -> WriteOutcome {
     let (reply, answer) = oneshot::channel();
     let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
     store.write(RunWrite { owner, owner_epoch, transition }, reply);
     answer.await.unwrap()
 }
 
-pub async fn send(store: &PgStore, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
+pub(crate) async fn send(store: &PgStore, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
     let (reply, answer) = oneshot::channel();
     let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
     store.send(SendMessage { run, message }, reply);
     answer.await.unwrap()
 }
 
-pub fn signal(name: &str) -> Message {
+pub(crate) fn signal(name: &str) -> Message {
     let body = MessageBody::Signal { name: name.to_owned(), input: payload("null"), identity: String::new() };
     Message { id: MessageId(Uuid::now_v7()), body }
 }
 
-pub fn terminate() -> Message {
+pub(crate) fn terminate() -> Message {
     let body = MessageBody::Terminate { reason: "enough".to_owned(), identity: "test".to_owned() };
     Message { id: MessageId(Uuid::now_v7()), body }
 }
 
-pub fn registration() -> WorkerRegistration {
+pub(crate) fn registration() -> WorkerRegistration {
     WorkerRegistration {
         worker: WorkerId(Uuid::now_v7()),
         identity: "test@1".to_owned(),
@@ -146,13 +148,13 @@ pub fn registration() -> WorkerRegistration {
     }
 }
 
-pub async fn register(store: &PgStore) -> WorkerId {
+pub(crate) async fn register(store: &PgStore) -> WorkerId {
     let registration = registration();
     store.register(&registration).await.unwrap();
     registration.worker
 }
 
-pub fn interest() -> BeatInterest {
+pub(crate) fn interest() -> BeatInterest {
     BeatInterest {
         lease: LEASE,
         namespace: Namespace::default_namespace(),
@@ -162,7 +164,7 @@ pub fn interest() -> BeatInterest {
     }
 }
 
-pub fn claim_of(limit: usize) -> RunClaim {
+pub(crate) fn claim_of(limit: usize) -> RunClaim {
     RunClaim {
         namespace: Namespace::default_namespace(),
         queues: vec![TaskQueue::new(QUEUE)],
@@ -172,19 +174,19 @@ pub fn claim_of(limit: usize) -> RunClaim {
 }
 
 /// A run as its owner has it.
-pub struct Owned {
-    pub run: Run,
-    pub epoch: i32,
-    pub worker: WorkerId,
+pub(crate) struct Owned {
+    pub(crate) run: Run,
+    pub(crate) epoch: i32,
+    pub(crate) worker: WorkerId,
 }
 
 impl Owned {
-    pub async fn claim(store: &PgStore, worker: WorkerId) -> Self {
+    pub(crate) async fn claim(store: &PgStore, worker: WorkerId) -> Self {
         let claimed = store.claim_runs(worker, &claim_of(1)).await.unwrap();
         Self::load(store, worker, claimed.runs[0]).await
     }
 
-    pub async fn load(store: &PgStore, worker: WorkerId, claimed: ClaimedRun) -> Self {
+    pub(crate) async fn load(store: &PgStore, worker: WorkerId, claimed: ClaimedRun) -> Self {
         let loaded = store.load(&[claimed.key]).await.unwrap().remove(0);
         let mut run = Run::from_history(&loaded.events).unwrap();
         for (row, _) in &loaded.activities {
@@ -194,7 +196,7 @@ impl Owned {
     }
 
     /// Runs the workflow task over what is new, with these commands.
-    pub async fn step(&mut self, store: &PgStore, messages: Vec<Message>, commands: Vec<Command>) -> Transition {
+    pub(crate) async fn step(&mut self, store: &PgStore, messages: Vec<Message>, commands: Vec<Command>) -> Transition {
         let at = now(store).await;
         let mut turn = Turn::begin(&mut self.run, at);
         for message in messages {
@@ -206,21 +208,62 @@ impl Owned {
         turn.finish()
     }
 
-    pub async fn write(&self, store: &PgStore, transition: Transition) -> WriteOutcome {
+    pub(crate) async fn write(&self, store: &PgStore, transition: Transition) -> WriteOutcome {
         write(store, self.worker, self.epoch, transition).await
     }
 
+    /// Makes a transition of whatever a step does.
+    pub(crate) async fn turn(&mut self, store: &PgStore, act: impl FnOnce(&mut Turn<'_>)) -> Transition {
+        let at = now(store).await;
+        let mut turn = Turn::begin(&mut self.run, at);
+        act(&mut turn);
+        turn.finish()
+    }
+
+    /// Runs the workflow task with a command that asks for an activity, and offers the activity to every worker.
+    pub(crate) async fn offer(&mut self, store: &PgStore, activity_id: u64, options: ActivityOptions) -> WriteOutcome {
+        let transition = self
+            .turn(store, |turn| {
+                turn.start_task("test@1", None);
+                turn.complete_task(vec![schedule(activity_id, options)], Vec::new()).unwrap();
+                turn.offer_activity(activity_id, false);
+            })
+            .await;
+        self.write(store, transition).await
+    }
+
     /// Steps and writes.
-    pub async fn go(&mut self, store: &PgStore, messages: Vec<Message>, commands: Vec<Command>) -> WriteOutcome {
+    pub(crate) async fn go(&mut self, store: &PgStore, messages: Vec<Message>, commands: Vec<Command>) -> WriteOutcome {
         let transition = self.step(store, messages, commands).await;
         self.write(store, transition).await
     }
 
-    pub fn key(&self) -> RunKey {
+    pub(crate) fn key(&self) -> RunKey {
         self.run.key
     }
 }
 
-pub fn complete() -> Command {
+pub(crate) fn complete() -> Command {
     Command::CompleteWorkflowExecution { result: payload("\"done\"") }
+}
+
+pub(crate) fn schedule(activity_id: u64, options: ActivityOptions) -> Command {
+    let options = ActivityOptions { start_to_close_ms: options.start_to_close_ms.or(Some(60_000)), ..options };
+    Command::ScheduleActivityTask {
+        activity_id,
+        activity_type: "a".into(),
+        input: payload("1"),
+        options: Box::new(options),
+    }
+}
+
+/// Starts a run that the worker owns and that waits for its first signal.
+pub(crate) async fn waiting_run(store: &PgStore, worker: WorkerId, workflow_id: &str) -> Owned {
+    let request = request(workflow_id);
+    let key = request.key();
+    assert_eq!(start_as(store, request, Some(worker)).await.unwrap(), StartOutcome::Started);
+    let claimed = ClaimedRun { key, owner_epoch: 1, next_event_id: 2 };
+    let mut owned = Owned::load(store, worker, claimed).await;
+    assert!(matches!(owned.go(store, vec![], vec![]).await, WriteOutcome::Applied));
+    owned
 }

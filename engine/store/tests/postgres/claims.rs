@@ -1,0 +1,102 @@
+//! Claims of runs: one winner each, in order, and nothing for those who are gone.
+
+use std::{collections::HashSet, sync::Arc};
+
+use dacapo_core::{StartWorkflow, Store, store::StoreError};
+
+use crate::common::*;
+
+#[tokio::test]
+async fn each_run_is_claimed_by_one_of_many() {
+    let database = Database::new().await;
+    let mut keys = HashSet::new();
+    let mut starts = tokio::task::JoinSet::new();
+    for number in 0..400 {
+        let request = request(&format!("w{number}"));
+        keys.insert(request.key());
+        let store = Arc::clone(&database.store);
+        starts.spawn(async move { start(&store, request).await });
+    }
+    starts.join_all().await;
+    let other = database.another().await;
+    let mut claimers = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let store = if number % 2 == 0 { Arc::clone(&database.store) } else { Arc::clone(&other) };
+        let worker = register(&store).await;
+        claimers.spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let claimed = store.claim_runs(worker, &claim_of(7)).await.unwrap();
+                assert!(claimed.stale.is_empty() && claimed.runs.len() <= 7);
+                if claimed.runs.is_empty() {
+                    let owned = store.owned_runs(worker).await.unwrap();
+                    assert_eq!(owned.len(), mine.len());
+                    return mine;
+                }
+                mine.extend(claimed.runs);
+            }
+        });
+    }
+    let claimed: Vec<_> = claimers.join_all().await.into_iter().flatten().collect();
+    // A claimer that found every row locked by others has stopped early; what is left is there for the next.
+    let last = register(&database.store).await;
+    let rest = database.store.claim_runs(last, &claim_of(1_000)).await.unwrap().runs;
+    let all: HashSet<_> = claimed.iter().chain(&rest).map(|run| run.key).collect();
+    assert_eq!(claimed.len() + rest.len(), 400);
+    assert_eq!(all, keys);
+    other.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn claims_go_by_priority_then_age_and_only_to_who_has_the_type() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    for (id, priority) in [("low", 5), ("old", 3), ("young", 3), ("first", 1)] {
+        start(store, StartWorkflow { priority, ..request(id) }).await;
+    }
+    start(store, StartWorkflow { workflow_type: "other".into(), priority: 1, ..request("not mine") }).await;
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.push(Owned::claim(store, worker).await.run.started.workflow_id.to_string());
+    }
+    assert_eq!(order, ["first", "old", "young", "low"]);
+    assert!(store.claim_runs(worker, &claim_of(10)).await.unwrap().runs.is_empty());
+    let depths = store.queue_depths().await.unwrap();
+    assert_eq!((depths[0].runs, depths[0].activities), (1, 0));
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_ready_row_of_an_owned_run_is_a_hint_for_its_owner() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let (owner, other) = (register(store).await, register(store).await);
+    let owned = waiting_run(store, owner, "a").await;
+    database
+        .sql(
+            "INSERT INTO dacapo.ready SELECT run_id, now(), shard, priority, namespace, task_queue, workflow_type \
+             FROM dacapo.runs_open",
+        )
+        .await;
+    let claimed = store.claim_runs(other, &claim_of(10)).await.unwrap();
+    assert!(claimed.runs.is_empty());
+    assert_eq!(claimed.stale, [(owned.key(), owner)]);
+    assert_eq!(database.count("dacapo.ready").await, 0);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_without_a_lease_claims_nothing() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    start(store, request("a")).await;
+    database.sql("UPDATE dacapo.workers SET lease_until = now() - interval '1 s'").await;
+    let refused = store.claim_runs(worker, &claim_of(10)).await;
+    assert!(matches!(refused, Err(StoreError::LeaseLost { .. })), "{refused:?}");
+    assert!(matches!(store.beat(worker, &interest()).await, Err(StoreError::LeaseLost { .. })));
+    assert_eq!(database.count("dacapo.ready").await, 1);
+    database.finish().await;
+}

@@ -1,0 +1,71 @@
+//! Hints between processes.
+
+use std::time::Duration;
+
+use dacapo_core::{
+    Store,
+    store::{Hint, HintReceiver, ReleaseRun, WriteOutcome},
+};
+
+use crate::common::*;
+
+async fn hear(receiver: &mut HintReceiver, wanted: impl Fn(&Hint) -> bool) {
+    let heard = async {
+        loop {
+            let hint = receiver.next().await;
+            if wanted(&hint) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), heard).await.unwrap();
+}
+
+#[tokio::test]
+async fn other_processes_hear_of_work_messages_and_ends() {
+    let database = Database::new().await;
+    let (near, far) = (&database.store, database.another().await);
+    let mut heard = far.hints();
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let worker = register(&far).await;
+    let request = request("a");
+    let key = request.key();
+    start(near, request).await;
+    hear(&mut heard, |hint| *hint == Hint::RunsReady(QUEUE.into())).await;
+    let mut owned = Owned::claim(&far, worker).await;
+    owned.go(&far, vec![], vec![]).await;
+    send(near, key, signal("x")).await.unwrap();
+    hear(&mut heard, |hint| *hint == Hint::Inbox(vec![key])).await;
+    // Whoever asks for the result of an open run hears of its end.
+    let mut waits = near.hints();
+    assert!(near.results(&[key]).await.unwrap().is_empty());
+    hear(&mut waits, |hint| *hint == Hint::Everything).await;
+    hear(&mut waits, |hint| *hint == Hint::Everything).await;
+    let inbox = far.inbox(worker, &[], 10).await.unwrap();
+    assert!(matches!(owned.go(&far, vec![inbox[0].1.clone()], vec![complete()]).await, WriteOutcome::Applied));
+    hear(&mut waits, |hint| *hint == Hint::Closed(vec![key])).await;
+    far.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_hint_for_later_comes_then() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let mut heard = store.hints();
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let worker = register(store).await;
+    let owned = waiting_run(store, worker, "a").await;
+    let at = now(store).await.plus(Duration::from_millis(300));
+    let given = ReleaseRun {
+        key: owned.key(),
+        owner_epoch: owned.epoch,
+        next_event_id: owned.run.next_event_id,
+        ready_at: Some(at),
+    };
+    store.release(worker, vec![given]).await.unwrap();
+    hear(&mut heard, |hint| *hint == Hint::RunsReady(QUEUE.into())).await;
+    assert!(now(store).await >= at);
+    assert_eq!(store.claim_runs(worker, &claim_of(1)).await.unwrap().runs.len(), 1);
+    database.finish().await;
+}

@@ -1,0 +1,15 @@
+//! The store against a real Postgres, a database for each test.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, also in a function beside it")]
+
+mod activities;
+mod claims;
+mod common;
+mod fleet;
+mod hints;
+mod lost_answers;
+mod schema;
+mod starts;
+mod stress;
+mod timers;
+mod verify;
+mod writes;

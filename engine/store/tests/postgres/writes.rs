@@ -1,0 +1,252 @@
+//! Writes of owned runs: fences, closes, releases, and what a flush does with what it cannot write.
+
+use dacapo_core::{
+    EventKind, RunKey, Store, Transition,
+    command::Command,
+    event::WorkflowTaskFailedCause,
+    failure::Failure,
+    store::{ReleaseOutcome, ReleaseRun, SendOutcome, StoreError, WriteOutcome},
+};
+
+use crate::common::*;
+
+fn release_of(owned: &Owned) -> ReleaseRun {
+    ReleaseRun { key: owned.key(), owner_epoch: owned.epoch, next_event_id: owned.run.next_event_id, ready_at: None }
+}
+
+#[tokio::test]
+async fn a_write_under_another_epoch_or_place_is_fenced_out() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let step = owned.step(store, vec![signal("x")], vec![]).await;
+    assert!(matches!(write(store, worker, owned.epoch + 1, step.clone()).await, WriteOutcome::Fenced));
+    let moved = Transition { first_event_id: step.first_event_id + 1, ..step.clone() };
+    assert!(matches!(owned.write(store, moved).await, WriteOutcome::Fenced));
+    let stranger = registration().worker;
+    assert!(matches!(write(store, stranger, owned.epoch, step.clone()).await, WriteOutcome::Fenced));
+    assert!(matches!(owned.write(store, step.clone()).await, WriteOutcome::Applied));
+    assert!(matches!(owned.write(store, step).await, WriteOutcome::Fenced));
+    // Rows without an event are fenced as well.
+    let rows = Transition { first_event_id: 99, events: vec![], ..Transition::new(&owned.run) };
+    let rows = Transition { published: vec![("stage".to_owned(), payload("1"))], ..rows };
+    assert!(matches!(owned.write(store, rows).await, WriteOutcome::Fenced));
+    assert_eq!(database.count("dacapo.published").await, 0);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_fencing_write_shuts_out_what_is_still_on_its_way() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let late = owned.step(store, vec![signal("x")], vec![]).await;
+    assert_eq!(store.fence(worker, owned.key(), 1).await.unwrap(), Some(2));
+    assert!(matches!(owned.write(store, late).await, WriteOutcome::Fenced));
+    assert_eq!(store.fence(worker, owned.key(), 1).await.unwrap(), None);
+    assert_eq!(store.owned_runs(worker).await.unwrap(), [(owned.key(), 2)]);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_close_waits_for_messages_that_it_has_not_taken() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let mut other = waiting_run(store, worker, "b").await;
+    send(store, owned.key(), signal("first")).await.unwrap();
+    send(store, owned.key(), signal("second")).await.unwrap();
+    let inbox = store.inbox(worker, &[], 10).await.unwrap();
+    assert_eq!(inbox.len(), 2);
+    let before = owned.run.clone();
+    // A close that takes one of two is refused; in the same flush, another run closes.
+    let close = owned.step(store, vec![inbox[0].1.clone()], vec![complete()]).await;
+    let close_other = other.step(store, vec![signal("x")], vec![complete()]).await;
+    let (refused, done) = tokio::join!(owned.write(store, close), other.write(store, close_other));
+    assert!(matches!(refused, WriteOutcome::InboxNotEmpty));
+    assert!(matches!(done, WriteOutcome::Applied));
+    assert_eq!(database.count("dacapo.inbox").await, 2);
+    owned.run = before;
+    let both = inbox.into_iter().map(|(_, message)| message).collect();
+    assert!(matches!(owned.go(store, both, vec![complete()]).await, WriteOutcome::Applied));
+    assert_eq!(database.count("dacapo.runs_open").await, 0);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_is_given_back_only_with_an_empty_inbox() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let key = owned.key();
+    send(store, key, signal("x")).await.unwrap();
+    let released = store.release(worker, vec![release_of(&owned)]).await.unwrap();
+    assert_eq!(released, [(key, ReleaseOutcome::InboxNotEmpty)]);
+    let inbox = store.inbox(worker, &[key], 10).await.unwrap();
+    owned.go(store, vec![inbox[0].1.clone()], vec![]).await;
+    let stale = ReleaseRun { next_event_id: 2, ..release_of(&owned) };
+    assert_eq!(store.release(worker, vec![stale]).await.unwrap(), [(key, ReleaseOutcome::Fenced)]);
+    let released = store.release(worker, vec![release_of(&owned)]).await.unwrap();
+    assert_eq!(released, [(key, ReleaseOutcome::Released)]);
+    assert_eq!(store.release(worker, vec![release_of(&owned)]).await.unwrap(), [(key, ReleaseOutcome::Fenced)]);
+    assert!(store.claim_runs(worker, &claim_of(10)).await.unwrap().runs.is_empty());
+    // A message makes it ready again.
+    send(store, key, signal("y")).await.unwrap();
+    assert_eq!(store.claim_runs(worker, &claim_of(10)).await.unwrap().runs[0].owner_epoch, 2);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn an_item_that_the_database_refuses_is_found_among_many() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut runs = Vec::new();
+    for number in 0..40 {
+        runs.push(waiting_run(store, worker, &format!("w{number}")).await);
+    }
+    let mut writes = Vec::new();
+    for (number, owned) in runs.iter_mut().enumerate() {
+        let mut step = owned.step(store, vec![signal("x")], vec![]).await;
+        // Postgres text cannot hold the character zero.
+        let name = if number == 23 { "a\0b" } else { "stage" };
+        step.published.push((name.to_owned(), payload("1")));
+        writes.push((number, owned.epoch, step));
+    }
+    let outcomes = futures_util::future::join_all(
+        writes
+            .into_iter()
+            .map(|(number, epoch, step)| async move { (number, write(store, worker, epoch, step).await) }),
+    );
+    for (number, outcome) in outcomes.await {
+        match outcome {
+            WriteOutcome::Applied => assert_ne!(number, 23),
+            WriteOutcome::Rejected(StoreError::Rejected { problem }) => assert!(number == 23, "{problem}"),
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+    assert_eq!(database.count("dacapo.published").await, 39);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn two_writes_of_one_run_go_one_after_the_other() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let first = owned.step(store, vec![signal("x")], vec![]).await;
+    let second = owned.step(store, vec![signal("y")], vec![]).await;
+    let (one, two) = tokio::join!(owned.write(store, first), owned.write(store, second));
+    assert!(matches!(one, WriteOutcome::Applied) && matches!(two, WriteOutcome::Applied), "{one:?} {two:?}");
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_large_result_is_read_from_the_history() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let large = payload(&format!("\"{}\"", "x".repeat(100_000)));
+    let command = Command::CompleteWorkflowExecution { result: large.clone() };
+    owned.go(store, vec![signal("x")], vec![command]).await;
+    assert_eq!(database.count("dacapo.runs_closed WHERE result IS NULL").await, 1);
+    assert_eq!(store.results(&[owned.key()]).await.unwrap()[0].1.result, Some(large));
+    let mut failing = waiting_run(store, worker, "b").await;
+    let failure =
+        Failure { details: Some(payload(&format!("\"{}\"", "y".repeat(9_000)))), ..Failure::application("E", "m") };
+    let command = Command::FailWorkflowExecution { failure: Box::new(failure.clone()) };
+    failing.go(store, vec![signal("x")], vec![command]).await;
+    assert_eq!(store.results(&[failing.key()]).await.unwrap()[0].1.failure, Some(failure));
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn history_is_read_in_whole_transitions_from_any_event_on() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    for name in ["a", "b", "c"] {
+        owned.go(store, vec![signal(name)], vec![]).await;
+    }
+    let all = store.history(owned.key(), 1, 100).await.unwrap();
+    let ids: Vec<i64> = all.iter().flat_map(|row| &row.events).map(|event| event.event_id).collect();
+    assert_eq!(ids, (1..owned.run.next_event_id).collect::<Vec<_>>());
+    let rest = store.history(owned.key(), all[2].events[1].event_id, 100).await.unwrap();
+    assert_eq!(
+        rest.iter().map(|row| &row.events).collect::<Vec<_>>(),
+        all[2..].iter().map(|r| &r.events).collect::<Vec<_>>()
+    );
+    assert_eq!(store.history(owned.key(), 1, 2).await.unwrap().len(), 2);
+    assert!(store.history(owned.key(), owned.run.next_event_id, 10).await.unwrap().is_empty());
+    assert_eq!(database.count("dacapo.events WHERE event_type = 'WorkflowExecutionSignaled'").await, 3);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_problem_is_shown_until_it_is_over() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let key: RunKey = owned.key();
+    let failing = owned
+        .turn(store, |turn| {
+            turn.message(signal("x"));
+            turn.start_task("test@1", None);
+            turn.fail_task(WorkflowTaskFailedCause::Panic, Failure::application("Panic", "\0 at 3"), 1);
+        })
+        .await;
+    owned.write(store, failing).await;
+    let described = store.describe(key).await.unwrap().unwrap();
+    assert_eq!(described.problem.unwrap().failure.message, "\0 at 3");
+    assert_eq!(described.owner, Some(worker));
+    owned.go(store, vec![], vec![complete()]).await;
+    let described = store.describe(key).await.unwrap().unwrap();
+    assert!(described.problem.is_none() && described.result.is_some());
+    let history = store.history(key, 1, 100).await.unwrap();
+    assert!(history.iter().flat_map(|r| &r.events).any(|e| matches!(e.event, EventKind::WorkflowTaskFailed(_))));
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn anyone_ends_an_unowned_run_and_leaves_an_order_to_an_owner() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let unowned = request("a");
+    start(store, unowned.clone()).await;
+    send(store, unowned.key(), signal("kept")).await.unwrap();
+    let order = terminate();
+    assert_eq!(store.terminate(unowned.key(), order.clone()).await.unwrap(), SendOutcome::Accepted);
+    assert_eq!(database.count("dacapo.runs_open").await + database.count("dacapo.ready").await, 0);
+    assert_eq!(store.terminate(unowned.key(), order).await.unwrap(), SendOutcome::Accepted);
+    assert_eq!(store.terminate(unowned.key(), terminate()).await.unwrap(), SendOutcome::NotOpen);
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "b").await;
+    assert_eq!(store.terminate(owned.key(), terminate()).await.unwrap(), SendOutcome::Accepted);
+    let inbox = store.inbox(worker, &[owned.key()], 10).await.unwrap();
+    assert!(matches!(owned.go(store, vec![inbox[0].1.clone()], vec![]).await, WriteOutcome::Applied));
+    assert_eq!(database.count("dacapo.runs_closed WHERE status = 'Terminated'").await, 2);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_takes_so_many_signals_and_no_more() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let request = request("a");
+    start(store, request.clone()).await;
+    database.sql("UPDATE dacapo.runs_open SET signals = 9999").await;
+    let last = signal("last");
+    assert_eq!(send(store, request.key(), last.clone()).await.unwrap(), SendOutcome::Accepted);
+    assert_eq!(send(store, request.key(), signal("one more")).await.unwrap(), SendOutcome::TooManySignals);
+    assert_eq!(send(store, request.key(), last).await.unwrap(), SendOutcome::Accepted);
+    database.sql("UPDATE dacapo.runs_open SET signals = 0").await;
+    database.finish().await;
+}
