@@ -19,7 +19,7 @@ const MIGRATIONS: [Migration; 3] = [
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.
-const MIGRATION_LOCK: i64 = 0x6461_6361_706f_00;
+const MIGRATION_LOCK: i64 = 0x0064_6163_6170_6f00;
 
 /// How the schema of a database stands to this binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
