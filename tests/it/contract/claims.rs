@@ -182,7 +182,8 @@ pub(crate) async fn a_run_with_a_message_or_another_fence_is_not_released(lab: L
     let late = Owner { epoch: 0, ..Owner::load(&lab, worker, owner.key()).await };
     assert_eq!(late.release(None).await, ReleaseOutcome::Fenced);
     assert_eq!(lab.describe(owner.key()).await.owner, Some(worker));
-    assert_eq!(owner.release(None).await, ReleaseOutcome::Released);
+    let now = lab.now().await;
+    assert_eq!(owner.release(Some(now)).await, ReleaseOutcome::Released);
 }
 
 pub(crate) async fn a_run_that_waits_for_a_signal_alone_is_no_finding(lab: Lab) {

@@ -24,9 +24,12 @@ pub(crate) async fn a_due_timer_wakes_a_run_that_nobody_owns(lab: Lab) {
     assert_eq!(lab.store.move_due_timers(10).await.unwrap(), 0, "no timer fires early");
     let beat = lab.store.beat(worker, &interest(LATER)).await.unwrap();
     assert!(beat.next_due_at.is_some_and(|at| at.since(beat.now) <= SOON), "{beat:?}");
+    assert_eq!(lab.store.next_timer_due(SOON).await.unwrap(), beat.next_due_at);
     lab.pass(SOON + Duration::from_millis(50)).await;
     assert_eq!(lab.store.move_due_timers(10).await.unwrap(), 1);
     assert_eq!(lab.store.move_due_timers(10).await.unwrap(), 0, "once");
+    assert_eq!(lab.store.next_timer_due(SOON).await.unwrap(), None, "what is left is due much later");
+    assert!(lab.store.next_timer_due(LATER).await.unwrap().is_some());
     let mut owner = Owner::claim(&lab, worker).await;
     let due: Vec<_> = owner.inbox().await.iter().filter_map(|message| timer_of(&message.body)).collect();
     assert_eq!(due, [1]);

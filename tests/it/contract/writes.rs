@@ -121,6 +121,18 @@ pub(crate) async fn a_run_is_not_closed_over_a_message_it_has_not_taken(lab: Lab
     let refused = owner.try_write(task(vec![complete()])).await;
     assert!(matches!(refused, WriteOutcome::InboxNotEmpty), "{refused:?}");
     assert_eq!(lab.event_names(owner.key()).await.len(), 2, "nothing of it was written");
+    lab.send(owner.key(), signal("wait too")).await;
+    let mut owner = Owner::load(&lab, worker, owner.key()).await;
+    let first = owner.inbox().await.remove(0);
+    let refused = owner
+        .try_write(|turn| {
+            // Read twice, it is taken twice, and still is only one of the two.
+            turn.message(first.clone());
+            turn.message(first);
+            task(vec![complete()])(turn);
+        })
+        .await;
+    assert!(matches!(refused, WriteOutcome::InboxNotEmpty), "{refused:?}");
     let mut owner = Owner::load(&lab, worker, owner.key()).await;
     let waiting = owner.inbox().await;
     owner
