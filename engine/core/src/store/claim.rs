@@ -141,6 +141,8 @@ pub enum ReleaseOutcome {
     Released,
     /// Messages wait in its inbox; it stays owned.
     InboxNotEmpty,
+    /// Somebody is writing to it at this moment; it stays owned as it is.
+    Busy,
     /// It was not the caller's any more, or has moved on.
     Fenced,
 }

@@ -184,6 +184,9 @@ impl WorkflowThread {
             for key in batch {
                 let Some(actor) = state.actors.get_mut(key).filter(|actor| actor.is_idle()) else { continue };
                 actor.phase = Phase::Releasing;
+                if let Some(at) = actor.run.timers.values().map(|timer| timer.fire_at).min() {
+                    self.shared.context.timer_due.set(at);
+                }
                 runs.push(ReleaseRun {
                     key: *key,
                     owner_epoch: actor.epoch,
@@ -228,6 +231,10 @@ impl WorkflowThread {
             ReleaseOutcome::InboxNotEmpty => {
                 actor.phase = Phase::Idle;
                 self.load(state, key);
+            }
+            ReleaseOutcome::Busy => {
+                actor.phase = Phase::Idle;
+                state.dirty.push_back(key);
             }
         }
     }
