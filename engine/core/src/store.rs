@@ -114,6 +114,9 @@ pub trait Store: Send + Sync + 'static {
     /// Moves due timers into the inboxes of their runs. Gives how many.
     async fn move_due_timers(&self, limit: i64) -> StoreResult<u64>;
 
+    /// Says when the next timer is to be moved, if that is within `horizon`.
+    async fn next_timer_due(&self, horizon: Duration) -> StoreResult<Option<Timestamp>>;
+
     /// Takes activity attempts that wait for a worker.
     async fn claim_activities(&self, worker: WorkerId, claim: &ActivityClaim) -> StoreResult<Vec<ClaimedActivity>>;
 

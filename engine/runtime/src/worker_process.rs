@@ -207,7 +207,7 @@ impl Life {
         let context = self.context(worker, &store);
         let owners = Owners::start(&context);
         context.pool.connect(owners.clone());
-        let bells = Bells::new();
+        let bells = Bells::new(Arc::clone(&context.timer_due));
         let starter: Arc<dyn LocalStarter> = Arc::new(OwnedHere {
             context: Arc::clone(&context),
             types: self.factory.workflow_types(),
@@ -276,6 +276,7 @@ impl Life {
             exhausted: AtomicBool::new(false),
             room: Notify::new(),
             activity_due: Alarm::default(),
+            timer_due: Arc::default(),
         })
     }
 }

@@ -48,7 +48,7 @@ impl State {
             offered && task.namespace == interest.namespace && interest.queues.contains(&task.task_queue)
         });
         let (activities_ready, next_activity) = ready_and_next(activities.map(|slot| slot.row.visible_at), now);
-        let next_timer = self.timers.iter().filter_map(|((run, _), at)| self.unwatched_from(*run, *at)).min();
+        let next_timer = self.next_timer_due();
         let next_deadline =
             self.activities.values().filter(|slot| !slot.is_kept()).filter_map(|slot| slot.deadline).min();
         let lapsed = self.workers.iter().filter(|(_, row)| row.dead || row.lease_until <= now);

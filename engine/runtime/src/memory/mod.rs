@@ -189,6 +189,10 @@ impl Store for MemoryStore {
         Ok(self.commit(|state, now| state.move_due_timers(limit, now)))
     }
 
+    async fn next_timer_due(&self, horizon: Duration) -> StoreResult<Option<Timestamp>> {
+        Ok(self.read(|state, now| state.next_timer_due().filter(|at| *at <= now.plus(horizon))))
+    }
+
     async fn claim_activities(&self, worker: WorkerId, claim: &ActivityClaim) -> StoreResult<Vec<ClaimedActivity>> {
         self.commit(|state, now| state.claim_activities(worker, claim, now))
     }

@@ -25,6 +25,11 @@ impl State {
         due.len() as u64
     }
 
+    /// When the next timer is anybody's to move.
+    pub(super) fn next_timer_due(&self) -> Option<Timestamp> {
+        self.timers.iter().filter_map(|((run, _), at)| self.unwatched_from(*run, *at)).min()
+    }
+
     /// When a timer is anybody's to move. An owner fires its own, so one that has an owner is left to it for a while.
     pub(super) fn unwatched_from(&self, run: RunKey, fire_at: Timestamp) -> Option<Timestamp> {
         let run = self.open.get(&run)?;

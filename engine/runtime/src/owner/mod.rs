@@ -59,6 +59,8 @@ pub(crate) struct Context {
     pub(crate) room: Notify,
     /// When this process wrote an activity row that becomes visible later.
     pub(crate) activity_due: crate::roles::Alarm,
+    /// When the next timer that no owner watches is due, as far as this process knows.
+    pub(crate) timer_due: Arc<crate::roles::Alarm>,
 }
 
 impl Context {

@@ -17,6 +17,9 @@ const RETRY: Duration = Duration::from_millis(250);
 /// The wait for room when every run in memory has something to do.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
 
+/// The pause between two moves of timers: what is due meanwhile is moved together.
+const MOVE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Claims runs whenever `wake` rings.
 pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<Notify>, mail: Arc<Mail>) {
     let claim = RunClaim {
@@ -118,5 +121,11 @@ pub(crate) async fn move_timers(context: Arc<Context>, alarm: Arc<Alarm>) {
                 }
             }
         }
+        // A renewal of the lease names the next time alone; those behind it are due before the next renewal.
+        match context.store.next_timer_due(context.options.lease_renewal).await {
+            Ok(due) => due.into_iter().for_each(|at| alarm.set(at)),
+            Err(error) => tracing::debug!(%error, "the next timer is not known"),
+        }
+        tokio::time::sleep(MOVE_PAUSE).await;
     }
 }

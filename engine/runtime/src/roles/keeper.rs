@@ -36,11 +36,11 @@ pub(crate) struct Bells {
 }
 
 impl Bells {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(timers: Arc<Alarm>) -> Self {
         Self {
             runs: Arc::default(),
             activities: Arc::default(),
-            timers: Arc::default(),
+            timers,
             mail: Arc::default(),
             gone: Arc::default(),
         }
