@@ -1,0 +1,119 @@
+//! Messages between processes: runs that write to each other, and many senders to runs that come and go.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use dacapo::{ClientError, WorkflowHandle, core::EventKind};
+use tokio::task::JoinSet;
+
+use super::{
+    code::{STOP, VALUE, collector, partner},
+    harness::{Fleet, PATIENCE, within},
+};
+
+/// Pairs of runs that write to each other, and the letters of each.
+const PAIRS: u64 = 30;
+const ROUNDS: u64 = 6;
+
+/// Runs that many write to, senders to each, and the most messages of a sender.
+const TARGETS: usize = 24;
+const SENDERS: u64 = 4;
+const MESSAGES_EACH: u64 = 200;
+
+/// The pause of a sender.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The messages of a run after which somebody stops it.
+const STOP_AFTER: u64 = 80;
+
+#[tokio::test]
+async fn runs_of_two_processes_write_to_each_other_and_close() {
+    let mut fleet = Fleet::on_shared_server().await;
+    for _ in 0..2 {
+        fleet.worker(|settings| settings.cached_runs = Some(20)).await;
+    }
+    let mut runs = Vec::new();
+    for pair in 0..PAIRS {
+        // A letter to a run that does not exist yet fails its attempt, and the next one follows.
+        let ids = [format!("left-{pair}"), format!("right-{pair}")];
+        for (own, other) in [(&ids[0], &ids[1]), (&ids[1], &ids[0])] {
+            runs.push(fleet.client.start(partner, (other.clone(), ROUNDS)).id(own.as_str()).await.unwrap());
+        }
+    }
+    for run in &runs {
+        let received = within("partners end", PATIENCE, run.result()).await.unwrap();
+        assert_eq!(received, (0..ROUNDS).collect::<Vec<_>>(), "{}", run.workflow_id());
+    }
+    fleet.check_effects(&runs).await;
+    eprintln!("{} deadlocks were broken up", fleet.database.deadlocks().await);
+    fleet.finish().await;
+}
+
+/// Sends values until the run is closed or enough are sent; gives those that were acknowledged.
+async fn send(run: WorkflowHandle<Vec<u64>>, sender: u64) -> Vec<u64> {
+    let mut acknowledged = Vec::new();
+    for number in 0..MESSAGES_EACH {
+        let value = sender * 1_000 + number;
+        match run.signal(&VALUE, value).await {
+            Ok(()) => acknowledged.push(value),
+            Err(ClientError::NotOpen { .. }) => break,
+            Err(error) => panic!("sender {sender}: {error:?}"),
+        }
+        if sender == 0 && number == STOP_AFTER {
+            run.signal(&STOP, ()).await.unwrap();
+        }
+        // Between two messages the run can be given back.
+        tokio::time::sleep(PAUSE).await;
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_message_is_lost_while_its_run_is_given_back_and_closed() {
+    let mut fleet = Fleet::on_shared_server().await;
+    for _ in 0..2 {
+        fleet.worker(|settings| settings.cached_runs = Some(4)).await;
+    }
+    let mut targets = Vec::new();
+    let mut senders = JoinSet::new();
+    for target in 0..TARGETS {
+        let run = fleet.client.start(collector, ()).id(format!("target-{target}")).await.unwrap();
+        for sender in 0..SENDERS {
+            let run = run.clone();
+            senders.spawn(async move { (target, send(run, sender).await) });
+        }
+        targets.push(run);
+    }
+    let mut acknowledged: HashMap<usize, HashSet<u64>> = HashMap::new();
+    for (target, values) in within("all senders end", PATIENCE, senders.join_all()).await {
+        acknowledged.entry(target).or_default().extend(values);
+    }
+    let mut refused = 0;
+    for (target, run) in targets.iter().enumerate() {
+        within("a target ends", PATIENCE, run.result()).await.unwrap();
+        let mut recorded = HashSet::new();
+        for event in run.history().await.unwrap() {
+            if let EventKind::WorkflowExecutionSignaled(signal) = event.event
+                && signal.signal_name == VALUE.name()
+            {
+                let value: u64 = signal.input.decode("value").unwrap();
+                assert!(recorded.insert(value), "value {value} is in the history of target {target} twice");
+            }
+        }
+        let lost: Vec<_> = acknowledged[&target].difference(&recorded).collect();
+        let denied: Vec<_> = recorded.difference(&acknowledged[&target]).collect();
+        assert!(lost.is_empty(), "acknowledged, and not in the history of target {target}: {lost:?}");
+        assert!(denied.is_empty(), "refused, and in the history of target {target} all the same: {denied:?}");
+        refused += SENDERS * MESSAGES_EACH - recorded.len() as u64;
+    }
+    assert!(refused > 0, "no run closed under load");
+    let changes: i64 = sqlx::query_scalar("SELECT sum(owner_epoch)::bigint FROM dacapo.runs_closed")
+        .fetch_one(&fleet.database.pool)
+        .await
+        .unwrap();
+    assert!(changes > 2 * TARGETS as i64, "the runs were hardly given back: {changes} changes of owner");
+    eprintln!("{changes} changes of owner, {} deadlocks were broken up", fleet.database.deadlocks().await);
+    fleet.finish().await;
+}
