@@ -11,7 +11,8 @@ use super::{
     Context,
     connect::{Connection, Database, Patience},
     exit::Stop,
-    process::{Telemetry, WorkerArgs, serve, stop_on_signals},
+    process::{WorkerArgs, serve, stop_on_signals},
+    telemetry::Telemetry,
 };
 
 /// Runs a private Postgres and a worker in this folder, for development
@@ -31,7 +32,8 @@ impl Dev {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
         let mut tasks = JoinSet::new();
         let stop = stop_on_signals(&mut tasks)?;
-        let telemetry = Telemetry::begin(Some(self.metrics_addr)).await?;
+        let options = self.worker.options(context);
+        let telemetry = Telemetry::begin(Some(self.metrics_addr), &options).await?;
         let address = telemetry.address();
         let database = Database::find(context, true).await?;
         let patience = if database.data_dir().is_some() { Patience::Short } else { Patience::Endless };
@@ -43,7 +45,8 @@ impl Dev {
         let registry = context.registry(connection.engine())?;
         let types = registry.workflow_types();
         let ready = || self.announce(context, &connection, &types, address);
-        serve(context, &connection, registry, &self.worker, telemetry, &stop, ready).await?;
+        serve(&connection, registry, options, &telemetry, &stop, ready).await?;
+        telemetry.end().await;
         connection.close().await
     }
 

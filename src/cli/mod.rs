@@ -24,6 +24,7 @@ mod run;
 mod show;
 mod start;
 mod table;
+mod telemetry;
 mod time;
 mod worker;
 mod workers;

@@ -1,11 +1,8 @@
-//! A worker process of the command line: worker, metrics, signals.
-
-use std::{net::SocketAddr, sync::Arc};
+//! A worker process of the command line: its options, its signals, its life.
 
 use clap::Args;
 use dacapo_core::TaskQueue;
 use dacapo_runtime::{WorkerOptions, WorkerState};
-use dacapo_server::{Probe, Recorder, Server};
 use dacapo_worker::{DEFAULT_TASK_QUEUE, Registry, Worker};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -18,6 +15,7 @@ use super::{
     Context,
     connect::Connection,
     exit::{Exit, Stop},
+    telemetry::Telemetry,
 };
 
 /// How a worker is set up.
@@ -49,7 +47,8 @@ impl WorkerArgs {
         self.queues.join(", ")
     }
 
-    fn options(&self, context: &Context) -> WorkerOptions {
+    /// Gives the options of the worker.
+    pub(crate) fn options(&self, context: &Context) -> WorkerOptions {
         let defaults = WorkerOptions::default();
         WorkerOptions {
             namespace: context.global.namespace(),
@@ -61,30 +60,6 @@ impl WorkerArgs {
             workflow_threads: self.workflow_threads.unwrap_or(defaults.workflow_threads).max(1),
             ..defaults
         }
-    }
-}
-
-/// The server of metrics and health, before there is anything to tell.
-#[derive(Debug)]
-pub(crate) struct Telemetry {
-    recorder: Recorder,
-    server: Option<Server>,
-}
-
-impl Telemetry {
-    /// Begins to record, and takes the port, before anything else is started.
-    pub(crate) async fn begin(address: Option<SocketAddr>) -> Result<Self, Stop> {
-        let recorder = Recorder::install().map_err(Stop::because(Exit::Internal))?;
-        let server = match address {
-            Some(address) => Some(Server::bind(address).await.map_err(Stop::because(Exit::Internal))?),
-            None => None,
-        };
-        Ok(Self { recorder, server })
-    }
-
-    /// The address of the server, if there is one.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.server.as_ref().map(Server::address)
     }
 }
 
@@ -111,32 +86,19 @@ pub(crate) fn stop_on_signals(tasks: &mut JoinSet<()>) -> Result<CancellationTok
     Ok(stop)
 }
 
-/// Runs a worker until `stop`, serving metrics beside it; `ready` is told when it takes work.
+/// Runs a worker until `stop`; `ready` is told when it takes work.
 pub(crate) async fn serve(
-    context: &Context,
     connection: &Connection,
     registry: Registry,
-    args: &WorkerArgs,
-    telemetry: Telemetry,
+    options: WorkerOptions,
+    telemetry: &Telemetry,
     stop: &CancellationToken,
     ready: impl FnOnce() -> Result<(), Stop>,
 ) -> Result<(), Stop> {
-    let options = args.options(context);
-    let configured = options.clone();
-    let worker = Worker::new(connection.engine()).registry(registry).configure(|options| *options = configured);
+    let worker = Worker::new(connection.engine()).registry(registry).configure(|configured| *configured = options);
     let worker = worker.start().map_err(Stop::because(Exit::Invalid))?;
+    telemetry.attach(connection.engine().store(), worker.state());
     let mut state = worker.state();
-    let server_stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    if let Some(server) = telemetry.server {
-        let probe = Probe {
-            store: Arc::clone(connection.engine().store()),
-            namespace: options.namespace,
-            queues: options.queues,
-            not_ready: not_ready(worker.state()),
-        };
-        tasks.spawn(server.serve(telemetry.recorder, probe, server_stop.clone()));
-    }
     // A wait that loses is dropped; the state stays with its receiver.
     let serving = tokio::select! {
         joined = state.wait_for(|state| *state == WorkerState::Serving) => joined.is_ok(),
@@ -151,8 +113,6 @@ pub(crate) async fn serve(
     }
     worker.stop();
     let stopped = worker.stopped().await.map_err(Stop::because(Exit::Internal));
-    server_stop.cancel();
-    while tasks.join_next().await.is_some() {}
     announced.and(stopped)
 }
 
@@ -160,13 +120,4 @@ pub(crate) async fn serve(
 async fn ended(state: &mut watch::Receiver<WorkerState>) {
     // An error says that nobody will change the state any more, which is an end as well.
     let _ = state.wait_for(|state| *state == WorkerState::Stopped).await;
-}
-
-fn not_ready(state: watch::Receiver<WorkerState>) -> Arc<dyn Fn() -> Vec<&'static str> + Send + Sync> {
-    Arc::new(move || match *state.borrow() {
-        WorkerState::Serving => Vec::new(),
-        WorkerState::Joining => vec!["the worker holds no lease"],
-        WorkerState::Draining => vec!["the worker hands its work back"],
-        WorkerState::Stopped => vec!["the worker has stopped"],
-    })
 }

@@ -10,7 +10,8 @@ use super::{
     Context,
     connect::{Connection, Database, Patience, redact},
     exit::Stop,
-    process::{Telemetry, WorkerArgs, serve, stop_on_signals},
+    process::{WorkerArgs, serve, stop_on_signals},
+    telemetry::Telemetry,
 };
 
 /// Runs a worker: one process of the fleet that serves task queues
@@ -30,7 +31,8 @@ impl Worker {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
         let mut tasks = JoinSet::new();
         let stop = stop_on_signals(&mut tasks)?;
-        let telemetry = Telemetry::begin(self.metrics_addr).await?;
+        let options = self.worker.options(context);
+        let telemetry = Telemetry::begin(self.metrics_addr, &options).await?;
         let address = telemetry.address();
         let database = Database::find(context, false).await?;
         let shown = redact(&database.url);
@@ -48,7 +50,8 @@ impl Worker {
             tracing::info!(database = shown, queues, metrics = ?address, "ready");
             Ok(())
         };
-        serve(context, &connection, registry, &self.worker, telemetry, &stop, ready).await?;
+        serve(&connection, registry, options, &telemetry, &stop, ready).await?;
+        telemetry.end().await;
         connection.close().await
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -57,8 +57,8 @@ pub enum ServerError {
 /// What the server asks about the process it is part of.
 #[derive(Clone)]
 pub struct Probe {
-    /// Answers whether the database is reachable, and what waits on the queues.
-    pub store: Arc<dyn Store>,
+    /// Answers whether the database is reachable, and what waits on the queues; set once there is one.
+    pub store: Arc<OnceLock<Arc<dyn Store>>>,
     /// The namespace that the process serves.
     pub namespace: Namespace,
     /// The queues that the process serves; the depths of others are not shown, so that labels stay bounded.
@@ -139,10 +139,13 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
     let mut problems = (shared.probe.not_ready)();
-    match timeout(PROBE_TIMEOUT, shared.probe.store.clock()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(_)) => problems.push("the database cannot be reached"),
-        Err(_) => problems.push("the database does not answer in time"),
+    match shared.probe.store.get() {
+        None => problems.push("the database has not been reached yet"),
+        Some(store) => match timeout(PROBE_TIMEOUT, store.clock()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => problems.push("the database cannot be reached"),
+            Err(_) => problems.push("the database does not answer in time"),
+        },
     }
     if problems.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
@@ -157,7 +160,8 @@ async fn count_queues(shared: &Shared) {
     if counted_at.is_some_and(|at| at.elapsed() < DEPTHS_KEPT) {
         return;
     }
-    let Ok(Ok(depths)) = timeout(PROBE_TIMEOUT, shared.probe.store.queue_depths()).await else { return };
+    let Some(store) = shared.probe.store.get() else { return };
+    let Ok(Ok(depths)) = timeout(PROBE_TIMEOUT, store.queue_depths()).await else { return };
     *counted_at = Some(Instant::now());
     for queue in &shared.probe.queues {
         let depth = depths.iter().find(|depth| depth.namespace == shared.probe.namespace && depth.task_queue == *queue);

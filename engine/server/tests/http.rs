@@ -5,7 +5,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, LazyLock, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -32,6 +32,10 @@ struct Running {
 }
 
 async fn serve(store: Arc<dyn Store>) -> Running {
+    serve_with(Arc::new(OnceLock::from(store))).await
+}
+
+async fn serve_with(store: Arc<OnceLock<Arc<dyn Store>>>) -> Running {
     let recorder = RECORDER.lock().unwrap().clone();
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = server.address();
@@ -100,6 +104,19 @@ async fn probes_tell_alive_from_ready() {
     assert_eq!((status, text.as_str()), (503, "not ready: the worker hands its work back\n"));
     assert_eq!(get(running.address, "/livez").await.0, 200);
     assert_eq!(get(running.address, "/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_process_that_waits_for_its_database_is_alive() {
+    let store = Arc::new(OnceLock::new());
+    let running = serve_with(Arc::clone(&store)).await;
+    assert_eq!(get(running.address, "/livez").await.0, 200);
+    assert_eq!(get(running.address, "/metrics").await.0, 200);
+    let (status, text) = get(running.address, "/readyz").await;
+    assert_eq!((status, text.as_str()), (503, "not ready: the database has not been reached yet\n"));
+    let reached: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    assert!(store.set(reached).is_ok());
+    assert_eq!(get(running.address, "/readyz").await.0, 200);
 }
 
 #[tokio::test]

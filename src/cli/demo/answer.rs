@@ -21,9 +21,10 @@ pub(super) fn render(output: Output, title: &str, answer: &TaskResult) -> String
     page.section("Said by several documents", &parts.key_insights);
     page.section("Advised by the documents", &parts.recommendations);
     page.sources();
-    let mut missing: Vec<String> = parts.limitations.clone();
-    missing.extend(answer.failed_parts.iter().map(|part| format!("{}: {}", part.requirements.join("; "), part.reason)));
-    page.list("Not answered", &missing);
+    page.list("What the answer lacks", &parts.limitations);
+    let failed: Vec<String> =
+        answer.failed_parts.iter().map(|part| format!("{}: {}", part.requirements.join("; "), part.reason)).collect();
+    page.list("Parts of the work that failed", &failed);
     page.text
 }
 
