@@ -157,6 +157,9 @@ pub(crate) async fn no_message_is_lost_while_its_run_changes_hands(lab: Lab) {
             if !owner.inbox().await.is_empty() {
                 owner.take_inbox().await;
             }
+            if owner.run.unseen {
+                owner.write(task(Vec::new())).await;
+            }
             if owner.release(None).await != dacapo_core::store::ReleaseOutcome::Released {
                 continue;
             }

@@ -3,6 +3,8 @@
 //! A case is an async function of a [`lab::Lab`], which has a store of its own. Time passes by moving the clock where
 //! there is one to move; on Postgres it passes by itself, so cases keep their times short.
 
+#![allow(clippy::unwrap_used, reason = "a case fails by it")]
+
 mod activities;
 mod claims;
 mod fleet;

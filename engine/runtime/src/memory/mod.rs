@@ -16,6 +16,9 @@ mod state;
 mod sweep;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
