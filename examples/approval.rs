@@ -2,6 +2,8 @@
 //!
 //! `cargo run --features dev --example approval`
 
+#![allow(clippy::print_stdout, reason = "an example shows its result")]
+
 use dacapo::prelude::*;
 
 /// What the person says.

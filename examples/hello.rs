@@ -2,6 +2,8 @@
 //!
 //! `cargo run --features dev --example hello`
 
+#![allow(clippy::print_stdout, reason = "an example shows its result")]
+
 use dacapo::prelude::*;
 
 struct Greeter;

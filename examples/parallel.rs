@@ -2,6 +2,8 @@
 //!
 //! `cargo run --features dev --example parallel`
 
+#![allow(clippy::print_stdout, reason = "an example shows its result")]
+
 use dacapo::prelude::*;
 use futures_util::future::try_join_all;
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --features dev --example timer`
 
+#![allow(clippy::print_stdout, reason = "an example shows its result")]
+
 use dacapo::prelude::*;
 
 const NEXT: Query<u32> = Query::new("next");

@@ -98,13 +98,11 @@ pub const METRICS: &[Metric] = &[
         &[],
         "Threads lost to workflow code that does not return; alert above 0.",
     ),
-    counter("dacapo_takeovers_total", &[], "Runs and activities taken over from workers that are gone."),
     counter(
         "dacapo_sweep_repairs_total",
         &["kind"],
         "Rows that the protocol makes impossible, found and repaired; alert above 0.",
     ),
-    counter("dacapo_sweep_findings_total", &["kind"], "Rows that the sweeper found; the same as repairs on Postgres."),
     counter("dacapo_taken_over_runs_total", &[], "Runs taken over from workers that are gone."),
     counter("dacapo_taken_over_activities_total", &[], "Attempts taken over from workers that are gone."),
     counter(

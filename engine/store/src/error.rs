@@ -37,6 +37,13 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
         (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_), _) => {
             StoreError::Corrupt { problem: error.to_string() }
         }
+        // invalid_authorization_specification, invalid_catalog_name: waiting does not help.
+        (sqlx::Error::Database(database), _)
+            if database.code().is_some_and(|code| code.starts_with("28") || code == "3D000") =>
+        {
+            let problem = format!("{error}; check the user, the password and the name of the database");
+            StoreError::Rejected { problem }
+        }
         (_, Trouble::Data) => StoreError::Rejected { problem: format!("the database refuses a value: {error}") },
         (_, Trouble::Repeat | Trouble::Lost) => StoreError::Unavailable { problem: error.to_string() },
     }

@@ -37,13 +37,7 @@ pub(crate) struct Bells {
 
 impl Bells {
     pub(crate) fn new(timers: Arc<Alarm>) -> Self {
-        Self {
-            runs: Arc::default(),
-            activities: Arc::default(),
-            timers,
-            mail: Arc::default(),
-            gone: Arc::default(),
-        }
+        Self { runs: Arc::default(), activities: Arc::default(), timers, mail: Arc::default(), gone: Arc::default() }
     }
 
     /// Rings them all.
@@ -165,7 +159,6 @@ async fn take_over(context: &Context, dead: WorkerId) {
     }
     if moved > 0 {
         tracing::warn!(worker = %dead, moved, "took over what a dead worker owned");
-        metrics::counter!("dacapo_takeovers_total").increment(moved);
     }
 }
 
