@@ -92,7 +92,8 @@ pub trait Store: Send + Sync + 'static {
     async fn deregister(&self, worker: WorkerId) -> StoreResult<()>;
 
     /// Declares a worker dead whose lease has lapsed (or whose presence is gone), and takes over one batch of what it
-    /// owned and had claimed. Gives the rows moved; 0 means nothing is left.
+    /// owned and had claimed: its runs are there for others, under another epoch; each attempt that it had claimed counts,
+    /// and its run finds in its inbox that it was lost. Gives the rows moved; 0 means nothing is left.
     async fn take_over(&self, dead: WorkerId, limit: i64) -> StoreResult<u64>;
 
     /// Takes unowned runs that have something to do.

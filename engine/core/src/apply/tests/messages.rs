@@ -109,6 +109,25 @@ fn termination_leaves_no_row_behind() {
 }
 
 #[test]
+fn of_two_ends_from_outside_the_first_counts() {
+    let ending = |first: u8| {
+        let story = Story::begin_with(|start| start.run_timeout_ms = Some(5_000)).after(5_000);
+        let story = story.turn(|turn| match first {
+            0 => {
+                turn.timer_due(0);
+                turn.message(terminate(1));
+            }
+            _ => {
+                turn.message(terminate(1));
+                turn.timer_due(0);
+            }
+        });
+        story.run.status
+    };
+    assert_eq!([ending(0), ending(1)], [crate::RunStatus::TimedOut, crate::RunStatus::Terminated]);
+}
+
+#[test]
 fn nothing_happens_to_a_closed_run() {
     let story = Story::begin().task(vec![schedule(1)]).turn(|turn| turn.message(terminate(1)));
     let mut run = story.run.clone();

@@ -79,6 +79,45 @@ fn only_the_first_failure_in_a_row_is_written() {
 }
 
 #[test]
+fn a_problem_is_over_when_the_task_goes_through() {
+    let story = Story::begin().turn(|turn| {
+        assert!(turn.start_task("worker", None));
+        let (cause, failure) = panic();
+        turn.fail_task(cause, failure, 1);
+    });
+    let story = story.quiet().after(1_000).task(vec![sleep(1, 5)]);
+    check(
+        &story,
+        expect![[r#"
+        5  1s       WorkflowTaskScheduled attempt 2
+        6  1s       WorkflowTaskStarted
+        7  1s       WorkflowTaskCompleted
+        8  1s       TimerStarted 1
+        + timer 1 at 6s
+        no problem
+        --
+    "#]],
+    );
+}
+
+#[test]
+fn what_the_last_step_of_a_run_asks_for_is_never_begun() {
+    let story = Story::begin().quiet().task(vec![schedule(1), sleep(1, 5), complete()]);
+    check(
+        &story,
+        expect![[r#"
+        3  0ns      WorkflowTaskStarted
+        4  0ns      WorkflowTaskCompleted
+        5  0ns      ActivityTaskScheduled 1
+        6  0ns      TimerStarted 1
+        7  0ns      WorkflowExecutionCompleted
+        closes Completed
+        --
+    "#]],
+    );
+}
+
+#[test]
 fn what_arrived_with_a_failing_task_is_written_all_the_same() {
     let story = Story::begin().turn(|turn| {
         turn.start_task("worker", None);

@@ -41,6 +41,18 @@ fn an_activity_that_ends_in_the_second_is_neither_run_nor_written() {
 }
 
 #[test]
+fn a_row_that_the_second_removes_is_not_written_by_the_first() {
+    let offering = |turn: &mut Turn<'_>| {
+        task(vec![schedule(1), schedule(2)])(turn);
+        turn.offer_activity(1, false);
+        turn.offer_activity(2, false);
+    };
+    let joined = joined(offering, |turn| turn.activity_outcome(outcome(1, 1, done())));
+    let rows: Vec<ActivityId> = joined.activities.iter().map(|row| row.activity_id).collect();
+    assert_eq!((rows, joined.dropped_activities), (vec![2], vec![1]));
+}
+
+#[test]
 #[should_panic(expected = "a run is not closed in the middle of a transition")]
 fn a_transition_that_closes_is_not_joined() {
     joined(|turn| turn.message(terminate(1)), |_| ());
