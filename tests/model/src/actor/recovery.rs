@@ -1,0 +1,217 @@
+//! How a process learns what is true: from answers, after their loss, after a claim, after its own death.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::actor::process::Process;
+use crate::memory::{Attempt, Held, Memory, Need};
+use crate::model::World;
+use crate::rule::{Removal, Rules};
+use crate::scenario::Scenario;
+use crate::session::Caller;
+use crate::statement::{Answer, ClaimedRun, Item, Statement, Verdict};
+use crate::tables::{ActivityId, Event, RunId, Tables, WorkerId};
+
+impl Item {
+    /// Iterates over the activities that the item schedules.
+    pub(crate) fn scheduled(&self) -> impl Iterator<Item = ActivityId> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Scheduled(activity) => Some(*activity),
+            _ => None,
+        })
+    }
+}
+
+impl Held {
+    /// Folds an item that was written.
+    pub(super) fn applied(&mut self, item: &Item) {
+        self.next = item.expected + item.events.len() as u8;
+        self.memory.waiting.retain(|message| !item.consumed.contains(message));
+        self.memory.fold(&item.events);
+        for (activity, task) in &item.tasks {
+            if let Some(task) = task {
+                self.memory.attempts.insert(*activity, Attempt::Announced(task.attempt));
+            }
+        }
+    }
+}
+
+impl Process {
+    /// Takes an answer.
+    pub(crate) fn answered(
+        world: &mut World,
+        rules: Rules,
+        scenario: &Scenario,
+        place: u8,
+        statement: &Statement,
+        answer: Answer,
+    ) {
+        let process = &mut world.processes[usize::from(place)];
+        match (statement, answer) {
+            (Statement::Claim { .. }, Answer::Claimed(runs)) => runs.into_iter().for_each(|run| process.claimed(run)),
+            (Statement::Start { run, .. }, Answer::Started) => process.starts.retain(|start| start != run),
+            (Statement::Send { messages }, Answer::Delivered(_)) => {
+                process.letters.retain(|letter| !messages.contains(letter));
+            }
+            (Statement::Flush { items, .. }, Answer::Flushed(verdicts)) => {
+                let pipelines = scenario.processes[usize::from(place)].pipelines;
+                for (item, verdict) in items.iter().zip(verdicts) {
+                    process.flushed(rules, pipelines, item, verdict);
+                }
+            }
+            (Statement::Flush { items, .. }, Answer::Collision) => {
+                items.iter().for_each(|item| drop(process.runs.remove(&item.run)));
+            }
+            (Statement::Release { run, .. }, Answer::Released(true)) => drop(process.runs.remove(run)),
+            (Statement::Release { .. }, Answer::Released(false))
+            | (Statement::Heartbeat { .. }, Answer::Alive(true)) => {}
+            (Statement::Fence { run, .. }, Answer::Fenced(Some(epoch))) => {
+                if let Some(held) = process.runs.get_mut(run) {
+                    held.epoch = epoch;
+                    held.need = Need::Load;
+                }
+            }
+            (Statement::Fence { run, .. }, Answer::Fenced(None)) => drop(process.runs.remove(run)),
+            (Statement::Heartbeat { .. }, Answer::Alive(false)) => Self::register_anew(world, scenario, place),
+            (statement, answer) => unreachable!("{answer:?} is no answer to {statement:?}"),
+        }
+    }
+
+    fn claimed(&mut self, claimed: ClaimedRun) {
+        let ClaimedRun { run, epoch, next, loaded } = claimed;
+        let held = match loaded {
+            Some(memory) => Held { epoch, next, memory, need: Need::Nothing },
+            None => Held::unloaded(epoch, next),
+        };
+        self.runs.insert(run, held);
+    }
+
+    fn flushed(&mut self, rules: Rules, pipelines: bool, item: &Item, verdict: Verdict) {
+        let Some(held) = self.runs.get_mut(&item.run) else { return };
+        match verdict {
+            Verdict::Applied => {
+                if rules.lacks(Removal::SendFromMemory) {
+                    self.letters.extend(&item.sends);
+                }
+                if item.closes() {
+                    self.runs.remove(&item.run);
+                } else if !pipelines {
+                    held.applied(item);
+                }
+            }
+            // It was sent before the fencing write that the run was reloaded after.
+            Verdict::FencedOut if item.epoch != held.epoch => {}
+            // An earlier flush of the run may still be on its way, and only a fencing write outruns it.
+            Verdict::FencedOut if pipelines => held.need = Need::Fence,
+            Verdict::FencedOut => drop(self.runs.remove(&item.run)),
+            Verdict::Unconsumed => {}
+        }
+    }
+
+    /// Drops everything and registers as another worker, if the scenario has one left.
+    fn register_anew(world: &mut World, scenario: &Scenario, place: u8) {
+        world.orphan_all(Caller::Worker(place));
+        let tables = Arc::make_mut(&mut world.tables);
+        let process = &mut world.processes[usize::from(place)];
+        process.runs.clear();
+        process.unbegun.clear();
+        process.letters.clear();
+        if tables.workers.len() < usize::from(scenario.registrations) {
+            process.id = WorkerId(tables.workers.len() as u8);
+            tables.workers.insert(process.id, false);
+        } else {
+            process.up = false;
+        }
+    }
+
+    /// Goes on after a lost answer: what was on its way may yet happen.
+    pub(crate) fn lost(world: &mut World, rules: Rules, place: u8, statement: &Statement) {
+        let process = &mut world.processes[usize::from(place)];
+        let runs: Vec<RunId> = match statement {
+            Statement::Flush { items, .. } => items.iter().map(|item| item.run).collect(),
+            Statement::Release { run, .. } | Statement::Fence { run, .. } => vec![*run],
+            // Claims are found by comparing; starts, heartbeats and letters are sent again.
+            _ => return,
+        };
+        for run in runs {
+            if let Some(held) = process.runs.get_mut(&run) {
+                held.need = Need::Fence;
+            }
+        }
+        if let (Statement::Flush { items, .. }, false) = (statement, rules.lacks(Removal::UnknownCountsAsBegun)) {
+            let unbegun: BTreeSet<ActivityId> = items.iter().flat_map(Item::scheduled).collect();
+            process.unbegun.extend(unbegun);
+        }
+    }
+
+    /// Dies.
+    pub(crate) fn crash(world: &mut World, place: u8) {
+        let process = &mut world.processes[usize::from(place)];
+        process.up = false;
+        process.runs.clear();
+        process.unbegun.clear();
+        process.letters.clear();
+        process.starts.clear();
+        world.crashes -= 1;
+        world.orphan_all(Caller::Worker(place));
+    }
+
+    /// Takes up the runs that name this worker as their owner and that it does not know.
+    pub(super) fn compare(&mut self, tables: &Tables) {
+        for (run, row) in tables.runs.iter().filter(|(_, row)| row.owner == Some(self.id)) {
+            self.runs.entry(*run).or_insert_with(|| Held::unloaded(row.epoch, row.next));
+        }
+    }
+
+    /// Concludes from one read what became of a lost flush, where rule 7 is left out.
+    pub(super) fn read_again(world: &mut World, place: u8, run: RunId) {
+        let process = &mut world.processes[usize::from(place)];
+        let Some(held) = process.runs.get_mut(&run) else { return };
+        match world.tables.runs.get(&run) {
+            Some(row) if (row.owner, row.epoch, row.next) == (Some(process.id), held.epoch, held.next) => {
+                held.need = Need::Nothing;
+                Self::disown(world, place, run);
+            }
+            Some(row) if (row.owner, row.epoch) == (Some(process.id), held.epoch) => held.need = Need::Load,
+            _ => drop(process.runs.remove(&run)),
+        }
+    }
+
+    /// Notes the conclusion that no flush of a run that was sent before will be written any more.
+    fn disown(world: &mut World, place: u8, run: RunId) {
+        let orphans = world.sessions.values_mut().filter(|session| session.orphan);
+        for session in orphans.filter(|session| session.caller == Caller::Worker(place)) {
+            if let Statement::Flush { items, .. } = &session.statement {
+                session.disowned |= items.iter().any(|item| item.run == run);
+            }
+        }
+    }
+
+    pub(super) fn load(world: &mut World, rules: Rules, place: u8, run: RunId) {
+        Self::disown(world, place, run);
+        let process = &mut world.processes[usize::from(place)];
+        let (me, tables) = (process.id, &world.tables);
+        let Some(held) = process.runs.get_mut(&run) else { return };
+        let Some(row) = tables.runs.get(&run).filter(|row| row.owner == Some(me) && row.epoch == held.epoch) else {
+            process.runs.remove(&run);
+            return;
+        };
+        let mut memory = match &held.need {
+            Need::Load if rules.lacks(Removal::LoadInTwoReads) => {
+                held.need = Need::LoadRest(tables.waiting(run).collect());
+                return;
+            }
+            Need::LoadRest(waiting) => Memory::load_beside(tables, run, me, waiting.clone()),
+            Need::Load | Need::Nothing | Need::Fence => Memory::load(tables, run, me),
+        };
+        for (activity, attempt) in &mut memory.attempts {
+            let unbegun = process.unbegun.contains(activity) && *attempt == Attempt::Spent(1);
+            match held.memory.attempts.get(activity) {
+                Some(known @ (Attempt::Running(_) | Attempt::Finished(_) | Attempt::Announced(_))) => *attempt = *known,
+                _ if unbegun && !rules.lacks(Removal::UnknownCountsAsBegun) => *attempt = Attempt::Announced(1),
+                _ => {}
+            }
+        }
+        *held = Held { epoch: row.epoch, next: row.next, memory, need: Need::Nothing };
+    }
+}
