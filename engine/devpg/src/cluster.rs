@@ -22,6 +22,10 @@ const TEST_SERVER_IDLE: Duration = Duration::from_secs(10);
 /// Connections of the shared test server: many test processes, each with several pools, exceed the default of 100.
 const TEST_SERVER_CONNECTIONS: &str = "400";
 
+/// Databases that tests may leave behind before the next start begins anew: some 2 GB. Tests leave them because dropping
+/// one writes and syncs everything that all tests have changed, which takes longer than most tests.
+const TEST_DATABASES_MAX: usize = 250;
+
 /// Says where a cluster lies and how it is run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -34,6 +38,8 @@ pub struct ClusterOptions {
     pub start_timeout: Duration,
     /// How long the server may take to stop before it is stopped without ceremony.
     pub stop_timeout: Duration,
+    /// Deletes all data before the server is started when more databases than this have gathered; `None`: never.
+    pub databases_max: Option<usize>,
     /// Stops a server that nobody has used for this long even if its users were killed (on Linux); `None`: it stays.
     pub stop_when_unused_for: Option<Duration>,
 }
@@ -46,6 +52,7 @@ impl ClusterOptions {
             settings: Vec::new(),
             start_timeout: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(30),
+            databases_max: None,
             stop_when_unused_for: None,
         }
     }
@@ -106,7 +113,7 @@ impl Cluster {
 
     /// Returns the server that all test processes of one cargo target folder share.
     ///
-    /// Each test makes a database of its own in it. It runs on for some seconds after the last test process, so that one
+    /// Each test makes a database of its own in it and need not drop it. It runs on for some seconds after the last test process, so that one
     /// test binary after the other finds it running, and then stops by itself.
     ///
     /// # Errors
@@ -116,6 +123,7 @@ impl Cluster {
         let started = SHARED.get_or_init(|| {
             let mut options = ClusterOptions::at(target_dir().join("dacapo-test-postgres"));
             options.settings.push(("max_connections".to_owned(), TEST_SERVER_CONNECTIONS.to_owned()));
+            options.databases_max = Some(TEST_DATABASES_MAX);
             options.stop_when_unused_for = Some(TEST_SERVER_IDLE);
             Self::start(options)
         });
@@ -205,6 +213,9 @@ impl Cluster {
 
     fn ensure_running(&self) -> Result<PathBuf, DevPostgresError> {
         let _starts_and_stops = self.lock()?;
+        if let Some(databases) = self.options.databases_max {
+            postmaster::delete_when_crowded(&self.layout, databases)?;
+        }
         let (server, started) =
             postmaster::ensure_running(&self.layout, &self.options.settings, self.options.start_timeout)?;
         if let Some(idle) = self.options.stop_when_unused_for.filter(|_| started) {

@@ -81,6 +81,16 @@ impl Postmaster {
     }
 }
 
+/// Deletes the data of a cluster whose server does not run when it holds more databases than `databases`.
+pub(crate) fn delete_when_crowded(layout: &Layout, databases: usize) -> Result<(), DevPostgresError> {
+    let data = layout.data();
+    let held = fs::read_dir(data.join("base")).map_or(0, Iterator::count);
+    if held <= databases || Postmaster::find(&data).is_some() {
+        return Ok(());
+    }
+    fs::remove_dir_all(&data).map_err(DevPostgresError::io("delete the data in", &data))
+}
+
 /// Gives the running server of a cluster, or creates its data if there is none and starts it; says if it was started.
 pub(crate) fn ensure_running(
     layout: &Layout,

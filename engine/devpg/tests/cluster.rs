@@ -209,6 +209,26 @@ fn temporary_cluster_leaves_nothing_behind() {
 }
 
 #[test]
+fn crowded_cluster_begins_anew_when_its_server_is_started() {
+    let folder = folder();
+    let crowded = |databases| {
+        let mut options = ClusterOptions::at(folder.path());
+        options.databases_max = Some(databases);
+        Cluster::start(options).unwrap()
+    };
+    let cluster = start(folder.path());
+    psql(&cluster.url(), "CREATE DATABASE another").unwrap();
+    let joined = crowded(3);
+    assert_eq!(psql(&joined.url_for("another"), "SELECT 1").unwrap(), "1", "a server that runs keeps its data");
+    joined.stop().unwrap();
+    cluster.stop().unwrap();
+    let few_enough = crowded(4);
+    assert_eq!(psql(&few_enough.url_for("another"), "SELECT 1").unwrap(), "1");
+    few_enough.stop().unwrap();
+    assert_eq!(psql(&crowded(3).url(), "SELECT count(*) FROM pg_database").unwrap(), "3");
+}
+
+#[test]
 fn long_or_odd_path_gets_its_socket_in_the_temporary_directory() {
     let folder = folder();
     let base = folder.path().join("a folder with spaces").join("x".repeat(120));
