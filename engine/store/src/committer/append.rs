@@ -130,10 +130,7 @@ impl Flush for Append {
                     self.hint(&entry.work.transition);
                     WriteOutcome::Applied
                 }
-                Verdict::Fenced => {
-                    metrics::counter!("dacapo_fenced_writes_total").increment(1);
-                    WriteOutcome::Fenced
-                }
+                Verdict::Fenced => WriteOutcome::Fenced,
                 Verdict::Unconsumed => WriteOutcome::InboxNotEmpty,
             };
             entry.answer(outcome);
