@@ -34,7 +34,6 @@ pub(crate) struct Effect {
 pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) pool: PgPool,
-    name: String,
     server: Server,
 }
 
@@ -49,7 +48,7 @@ impl Database {
         let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.unwrap();
         let effects = "CREATE TABLE effects (key text, attempt int, pid int, at timestamptz DEFAULT clock_timestamp())";
         sqlx::raw_sql(effects).execute(&pool).await.unwrap();
-        Self { url, pool, name, server }
+        Self { url, pool, server }
     }
 
     /// Connects as a process does.
@@ -86,12 +85,5 @@ impl Database {
     pub(crate) async fn deadlocks(&self) -> i64 {
         let statement = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         sqlx::query_scalar(statement).fetch_one(&self.pool).await.unwrap()
-    }
-
-    pub(crate) async fn drop_database(self) {
-        self.pool.close().await;
-        let mut admin = PgConnection::connect(&self.server.cluster().url()).await.unwrap();
-        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut admin).await.unwrap();
     }
 }

@@ -20,10 +20,10 @@ const ROUNDS: u64 = 6;
 /// Runs that many write to, senders to each, and the most messages of a sender.
 const TARGETS: usize = 24;
 const SENDERS: u64 = 4;
-const MESSAGES_EACH: u64 = 200;
+const MESSAGES_EACH: u64 = 150;
 
 /// The pause of a sender.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The messages of a run after which somebody stops it.
 const STOP_AFTER: u64 = 80;

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dacapo::{Client, WorkflowHandle, core::EventKind};
@@ -19,6 +19,7 @@ use super::{
 
 const LANES: u64 = 10;
 const KILLS: usize = 3;
+const BETWEEN_KILLS: Duration = Duration::from_secs(1);
 
 /// Starts runs and signals them until it is told to stop; gives those that were acknowledged.
 async fn start_and_signal(client: Client, lane: u64, stop: Arc<AtomicBool>) -> Vec<(u64, WorkflowHandle<u64>)> {
@@ -59,17 +60,20 @@ async fn a_killed_postgres_keeps_every_acknowledged_start_and_signal() {
         senders.spawn(send(target.clone(), lane, Arc::clone(&stop)));
     }
     for _ in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        tokio::time::sleep(BETWEEN_KILLS).await;
+        let killed = Instant::now();
         let server = fleet.database.own_server();
         let restarted = tokio::task::spawn_blocking(move || {
             server.kill_immediate().unwrap();
             server.start_again().unwrap();
         });
         restarted.await.unwrap();
+        eprintln!("Postgres was away for {:?}", killed.elapsed());
     }
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    tokio::time::sleep(BETWEEN_KILLS).await;
     stop.store(true, Ordering::Relaxed);
 
+    let stopped = Instant::now();
     let sent: Vec<u64> = senders.join_all().await.into_iter().flatten().collect();
     target.signal(&STOP, ()).await.unwrap();
     let received = within("the collector ends", PATIENCE, target.result()).await.unwrap();
@@ -86,7 +90,8 @@ async fn a_killed_postgres_keeps_every_acknowledged_start_and_signal() {
         assert_eq!(signals.count(), 1);
         runs.push(run);
     }
-    eprintln!("{} runs and {} signals through {KILLS} deaths of Postgres", runs.len(), sent.len());
+    let (started, sent, rest) = (runs.len(), sent.len(), stopped.elapsed());
+    eprintln!("{started} runs and {sent} signals through {KILLS} deaths of Postgres; the last ended {rest:?} later");
     fleet.check_effects(&runs).await;
     fleet.finish().await;
 }
