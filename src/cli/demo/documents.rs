@@ -20,8 +20,10 @@ use crate::cli::{
 const OWN: &[(&str, &str)] = &[
     ("docs/architecture.md", include_str!("../../../docs/architecture.md")),
     ("docs/cli.md", include_str!("../../../docs/cli.md")),
+    ("docs/ownership-protocol.md", include_str!("../../../docs/ownership-protocol.md")),
     ("docs/private-postgres.md", include_str!("../../../docs/private-postgres.md")),
     ("docs/runtime.md", include_str!("../../../docs/runtime.md")),
+    ("docs/write-path.md", include_str!("../../../docs/write-path.md")),
     ("examples/documents/throughput.csv", include_str!("../../../examples/documents/throughput.csv")),
 ];
 
