@@ -26,21 +26,20 @@ CREATE TABLE dacapo.runs_open (
     problem           bytea,
     memo              bytea,
     search_attributes jsonb,
+    PRIMARY KEY (shard, run_id),
     CHECK (owner IS NULL OR owner_epoch > 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 1, autovacuum_analyze_scale_factor = 0.5);
 
--- At most one open run per workflow id; starts and look-ups by workflow id. The shard comes last, and look-ups by workflow
--- id do not name it (the id decides it): an index that begins with what another index begins with costs the planner the
--- same on a small table, and a plan that is kept would go on reading a whole shard for one run.
-CREATE UNIQUE INDEX runs_open_workflow ON dacapo.runs_open (namespace, workflow_id, shard);
+-- At most one open run per workflow id; starts and look-ups by workflow id. Without the shard, which the id decides: were
+-- it in here, a plan for a look-up by run that was made on a small table, where all indexes cost the same, could be to read
+-- this index, and would be kept. (A database that is spread over machines by shard needs it in, as the last column.)
+CREATE UNIQUE INDEX runs_open_workflow ON dacapo.runs_open (namespace, workflow_id);
 -- Take-over, and the comparison of a worker's memory with the table.
 CREATE INDEX runs_open_owner ON dacapo.runs_open (owner) WHERE owner IS NOT NULL;
 -- Lists by search attribute.
 CREATE INDEX runs_open_attributes ON dacapo.runs_open USING gin (search_attributes jsonb_path_ops)
     WHERE search_attributes IS NOT NULL;
--- Of indexes that cost the same the planner takes the youngest, so the key is made last.
-ALTER TABLE dacapo.runs_open ADD PRIMARY KEY (shard, run_id);
 
 CREATE TABLE dacapo.runs_closed (
     run_id            uuid        NOT NULL,
@@ -61,7 +60,8 @@ CREATE TABLE dacapo.runs_closed (
     result            bytea,
     failure           bytea,
     memo              bytea,
-    search_attributes jsonb
+    search_attributes jsonb,
+    PRIMARY KEY (shard, run_id)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.2);
 
 -- Id reuse policies, and the newest run of a workflow id.
@@ -71,7 +71,6 @@ CREATE INDEX runs_closed_started ON dacapo.runs_closed (namespace, started_at);
 -- Lists by search attribute.
 CREATE INDEX runs_closed_attributes ON dacapo.runs_closed USING gin (search_attributes jsonb_path_ops)
     WHERE search_attributes IS NOT NULL;
-ALTER TABLE dacapo.runs_closed ADD PRIMARY KEY (shard, run_id);
 
 -- One row per transition; never updated. The events are a JSON array as bytes, which Postgres does not look into.
 CREATE TABLE dacapo.history (

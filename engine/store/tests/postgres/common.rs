@@ -24,27 +24,42 @@ pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
 /// A database of its own, with the schema.
 pub(crate) struct Database {
-    pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) store: Arc<PgStore>,
+    _held: PgConnection,
 }
 
-/// Makes an empty database.
-pub(crate) async fn empty_database() -> (String, String) {
+/// A database that nobody else uses as long as the connection lives; empty. There are as many as tests run at once, and
+/// they are used again: making and dropping one makes the server write everything to disk.
+pub(crate) async fn empty_database() -> (String, PgConnection) {
     let cluster = Cluster::shared_for_tests().unwrap();
-    let name = format!("store_{}", Uuid::now_v7().simple());
-    let mut admin = PgConnection::connect(&cluster.url()).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
-    (cluster.url_for(&name), name)
+    let mut held = PgConnection::connect(&cluster.url()).await.unwrap();
+    for number in 0.. {
+        let lock = sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_lock(77001, $1)").bind(number);
+        if !lock.fetch_one(&mut held).await.unwrap() {
+            continue;
+        }
+        let name = format!("store_test_{number}");
+        let known = sqlx::query("SELECT FROM pg_database WHERE datname = $1").bind(&name);
+        if known.fetch_optional(&mut held).await.unwrap().is_none() {
+            let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+            sqlx::raw_sql(create).execute(&mut held).await.unwrap();
+        }
+        let url = cluster.url_for(&name);
+        let mut inside = PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("DROP SCHEMA IF EXISTS dacapo CASCADE").execute(&mut inside).await.unwrap();
+        return (url, held);
+    }
+    unreachable!("numbers do not end")
 }
 
 impl Database {
     pub(crate) async fn new() -> Self {
-        let (url, name) = empty_database().await;
+        let (url, held) = empty_database().await;
         let options = PgStoreOptions::new(&url);
         migrate(&options).await.unwrap();
         let store = Arc::new(PgStore::connect(options).await.unwrap());
-        Self { name, url, store }
+        Self { url, store, _held: held }
     }
 
     /// A further process on the same database.
@@ -64,19 +79,11 @@ impl Database {
         sqlx::query_scalar(text).fetch_one(&mut connection).await.unwrap()
     }
 
-    /// Checks every invariant and drops the database.
+    /// Checks every invariant and lets go of the database.
     pub(crate) async fn finish(self) {
         let violations = self.store.verify().await.unwrap();
         assert!(violations.is_empty(), "{violations:#?}");
-        self.drop_database().await;
-    }
-
-    pub(crate) async fn drop_database(self) {
         self.store.close().await;
-        let cluster = Cluster::shared_for_tests().unwrap();
-        let mut admin = PgConnection::connect(&cluster.url()).await.unwrap();
-        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut admin).await.unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use crate::common::*;
 
 #[tokio::test]
 async fn many_processes_migrate_an_empty_database_once() {
-    let (url, _) = empty_database().await;
+    let (url, _held) = empty_database().await;
     let options = PgStoreOptions::new(&url);
     let before = schema_status(&options).await.unwrap();
     assert_eq!((before.version, before.pending.len()), (0, 3));
@@ -21,7 +21,7 @@ async fn many_processes_migrate_an_empty_database_once() {
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_in_words() {
-    let (url, _) = empty_database().await;
+    let (url, _held) = empty_database().await;
     let options = PgStoreOptions::new(&url);
     migrate(&options).await.unwrap();
     let mut connection = PgConnection::connect(&url).await.unwrap();

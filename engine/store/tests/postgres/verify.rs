@@ -32,7 +32,7 @@ async fn broken_by(statement: &str) -> Vec<(u8, &'static str)> {
     let mut names: Vec<(u8, &'static str)> = found.iter().map(|one| (one.invariant, one.name)).collect();
     names.sort_unstable();
     names.dedup();
-    database.drop_database().await;
+    database.store.close().await;
     names
 }
 
@@ -99,7 +99,7 @@ async fn invariants_5_and_6_nothing_ends_or_arrives_twice() {
     assert!(database.sql(twice).await > 0);
     let found = database.store.verify().await.unwrap();
     assert!(found.iter().any(|one| one.name == "a message is recorded once" && one.invariant == 6), "{found:?}");
-    database.drop_database().await;
+    database.store.close().await;
     let two_ends =
         edit("\"TimerStarted\":{\"timer_id\":1,", "\"TimerFired\":{\"started_event_id\":1,\"timer_id\":1,", "owned");
     assert!(broken_by(&two_ends).await.contains(&(2, "history follows the rules")));
@@ -154,7 +154,7 @@ async fn invariant_9_no_timer_fires_early() {
     database.sql("UPDATE dacapo.history SET written_at = written_at - interval '1 h'").await;
     let found = store.verify().await.unwrap();
     assert!(found.iter().any(|one| one.invariant == 9), "{found:?}");
-    database.drop_database().await;
+    database.store.close().await;
 }
 
 #[tokio::test]

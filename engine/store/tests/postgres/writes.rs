@@ -250,3 +250,27 @@ async fn a_run_takes_so_many_signals_and_no_more() {
     database.sql("UPDATE dacapo.runs_open SET signals = 0").await;
     database.finish().await;
 }
+
+#[tokio::test]
+async fn plans_made_on_small_tables_look_runs_up_by_their_key() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut first = waiting_run(store, worker, "first").await;
+    waiting_run(store, worker, "second").await;
+    first.go(store, vec![signal("x")], vec![complete()]).await;
+    // One row each, and the planner knows: from here every plan is made anew, and kept.
+    database.sql("ANALYZE dacapo.runs_open; ANALYZE dacapo.runs_closed").await;
+    let reads = "(SELECT sum(pg_stat_get_tuples_returned(indexrelid)) AS reads FROM pg_stat_user_indexes \
+        WHERE schemaname = 'dacapo' AND indexrelname LIKE 'runs_%_workflow') r WHERE r.reads > 0";
+    database.sql("SELECT pg_stat_reset()").await;
+    let fresh = database.another().await;
+    for number in 0..20 {
+        let mut run = waiting_run(&fresh, worker, &format!("w{number}")).await;
+        assert!(matches!(run.go(&fresh, vec![signal("x")], vec![complete()]).await, WriteOutcome::Applied));
+    }
+    // Connections tell their statistics when they end.
+    fresh.close().await;
+    assert_eq!(database.count(reads).await, 0, "the index by workflow id was read for a look-up by run");
+    database.finish().await;
+}
