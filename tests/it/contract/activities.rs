@@ -152,10 +152,12 @@ pub(crate) async fn an_attempt_given_back_is_not_spent(lab: Lab) {
     let claimed = claim_one(&lab, worker).await;
     lab.store.return_activities(other, vec![claimed.claim]).await.unwrap();
     assert!(lab.claim_activities(other).await.is_empty(), "only the claimer gives it back");
+    assert_eq!(heartbeat(&lab, worker, &claimed, Some("page 7")).await, Some(false));
     let mut hints = lab.store.hints();
     lab.store.return_activities(worker, vec![claimed.claim]).await.unwrap();
     lab.await_hint(&mut hints, |hint| *hint == dacapo_core::store::Hint::ActivitiesReady(QUEUE.into())).await;
-    assert_eq!(claim_one(&lab, other).await.claim.attempt, 1);
+    let again = claim_one(&lab, other).await;
+    assert_eq!((again.claim.attempt, again.task.last_heartbeat), (1, Some(text("page 7"))));
 }
 
 pub(crate) async fn a_retry_waits_for_its_time_and_knows_the_last_heartbeat(lab: Lab) {
@@ -293,6 +295,20 @@ pub(crate) async fn signs_of_life_hold_the_heartbeat_timeout_off(lab: Lab) {
     }
     lab.pass(Duration::from_millis(1_100)).await;
     assert_eq!(lab.store.expire_activities(10).await.unwrap(), 1);
+}
+
+pub(crate) async fn signs_of_life_do_not_lengthen_an_attempt(lab: Lab) {
+    let options = ActivityOptions { start_to_close_ms: Some(1_000), heartbeat_ms: Some(800), ..NO_TIMEOUTS };
+    let owner = offered(&lab, vec![schedule_with(1, options)]).await;
+    let worker = lab.worker().await;
+    let claimed = claim_one(&lab, worker).await;
+    lab.pass(Duration::from_millis(400)).await;
+    assert_eq!(heartbeat(&lab, worker, &claimed, None).await, Some(false));
+    lab.pass(Duration::from_millis(650)).await;
+    assert_eq!(lab.store.expire_activities(10).await.unwrap(), 1);
+    let heard = owner.inbox().await;
+    let MessageBody::ActivityOutcome(outcome) = &heard[0].body else { panic!("an outcome, not {heard:?}") };
+    assert_eq!(outcome.result, ActivityResult::TimedOut { timeout: TimeoutType::StartToClose });
 }
 
 pub(crate) async fn the_owner_watches_what_it_keeps(lab: Lab) {

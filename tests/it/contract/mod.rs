@@ -119,6 +119,7 @@ contract! {
         an_activity_that_takes_too_long_in_all_expires,
         an_attempt_that_falls_silent_expires,
         signs_of_life_hold_the_heartbeat_timeout_off,
+        signs_of_life_do_not_lengthen_an_attempt,
         the_owner_watches_what_it_keeps;
     timers:
         a_due_timer_wakes_a_run_that_nobody_owns,

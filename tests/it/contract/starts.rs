@@ -59,6 +59,9 @@ pub(crate) async fn the_same_start_again_is_a_duplicate(lab: Lab) {
     }
     let unowned = lab.start(request.clone()).await.unwrap();
     assert_eq!(unowned, StartOutcome::Duplicate { run, owned: false }, "nobody is named in this start");
+    lab.store.fence(worker, run, 1).await.unwrap();
+    let later = lab.start_with(request.clone(), Some(worker), |_| ()).await.unwrap();
+    assert_eq!(later, StartOutcome::Duplicate { run, owned: false }, "not as the start left it");
     Owner::load(&lab, worker, run).await.write(task(vec![complete()])).await;
     let closed = lab.start_with(request, Some(worker), |_| ()).await.unwrap();
     assert_eq!(closed, StartOutcome::Duplicate { run, owned: false });

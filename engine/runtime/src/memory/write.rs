@@ -89,10 +89,8 @@ impl State {
         }
     }
 
-    fn write_activity(&mut self, run: RunKey, owner: Option<WorkerId>, mut row: ActivityRow, now: Timestamp) {
+    fn write_activity(&mut self, run: RunKey, owner: Option<WorkerId>, row: ActivityRow, now: Timestamp) {
         let old = self.activities.get(&(run, row.activity_id));
-        // The run may not have seen the last heartbeat of an attempt that ran elsewhere.
-        row.last_heartbeat = row.last_heartbeat.or_else(|| old.and_then(|slot| slot.row.last_heartbeat.clone()));
         let claim = owner.filter(|_| row.claimed_by_owner);
         let claim = claim.map(|worker| Claim { worker, claimed_at: now, heard_at: now });
         let deadline = match claim {
