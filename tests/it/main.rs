@@ -1,5 +1,7 @@
 //! Integration tests of the whole: one binary, so that everything is linked once.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, with the place")]
+
 mod bad_input;
 mod contract;
 mod database;
