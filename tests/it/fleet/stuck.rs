@@ -23,7 +23,10 @@ async fn code_that_never_returns_holds_up_nobody_else_and_is_tried_again() {
     eventually("describe names the failing task", PATIENCE, async || {
         let described = run.describe().await.unwrap();
         described.reasons.into_iter().find_map(|reason| match reason {
-            Reason::WorkflowTaskFailing { message, .. } => Some(assert!(message.contains("did not come back"))),
+            Reason::WorkflowTaskFailing { message, .. } => {
+                assert!(message.contains("did not come back"), "{message}");
+                Some(())
+            }
             _ => None,
         })
     })
