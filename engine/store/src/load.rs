@@ -33,7 +33,8 @@ SELECT r.shard, r.run_id, r.owner, r.owner_epoch, r.next_event_id,
                   FROM dacapo.activities a WHERE a.shard = k.shard AND a.run_id = k.run_id) a";
 
 impl PgStore {
-    /// Reads runs; those that are gone are missing in the answer.
+    /// Reads runs; those that are gone are missing in the answer, and so are those that cannot be read, unless there is
+    /// no other: one that is corrupt is reported, and does not keep the others from going on.
     pub(crate) async fn load_runs(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>> {
         let rows = sqlx::query(LOAD)
             .bind(runs.iter().map(|run| run.shard.0).collect::<Vec<_>>())
@@ -41,7 +42,20 @@ impl PgStore {
             .fetch_all(&self.hot)
             .await
             .map_err(store_error)?;
-        rows.iter().map(read_loaded).collect()
+        let (mut loaded, mut corrupt) = (Vec::with_capacity(rows.len()), None);
+        for row in &rows {
+            match read_loaded(row) {
+                Ok(run) => loaded.push(run),
+                Err(error) => {
+                    tracing::error!(%error, "a run cannot be loaded");
+                    corrupt = Some(error);
+                }
+            }
+        }
+        match corrupt {
+            Some(error) if loaded.is_empty() => Err(error),
+            _ => Ok(loaded),
+        }
     }
 }
 

@@ -37,6 +37,9 @@ use crate::{
 /// The time that [`Store::close`] gives the lanes to write what was handed over.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// The longest that a call of the engine's waits for the database; far above what a server that lives takes.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A store on Postgres.
 #[derive(Debug)]
 pub struct PgStore {
@@ -103,6 +106,14 @@ impl PgStore {
     }
 }
 
+/// Bounds a call: an answer that does not come by then comes from a server that hangs.
+async fn within<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| {
+        let problem = format!("no answer from the database within {} s", CALL_TIMEOUT.as_secs());
+        Err(StoreError::Unavailable { problem })
+    })
+}
+
 #[async_trait]
 impl Store for PgStore {
     fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>) {
@@ -118,51 +129,51 @@ impl Store for PgStore {
     }
 
     async fn fence(&self, worker: WorkerId, run: RunKey, epoch: i32) -> StoreResult<Option<i32>> {
-        self.raise_epoch(worker, run, epoch).await
+        within(self.raise_epoch(worker, run, epoch)).await
     }
 
     async fn terminate(&self, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
-        self.terminate_run(run, message).await
+        within(self.terminate_run(run, message)).await
     }
 
     async fn register(&self, worker: &WorkerRegistration) -> StoreResult<Timestamp> {
-        self.join_fleet(worker).await
+        within(self.join_fleet(worker)).await
     }
 
     async fn beat(&self, worker: WorkerId, interest: &BeatInterest) -> StoreResult<Beat> {
-        self.renew_lease(worker, interest).await
+        within(self.renew_lease(worker, interest)).await
     }
 
     async fn deregister(&self, worker: WorkerId) -> StoreResult<()> {
-        self.leave_fleet(worker).await
+        within(self.leave_fleet(worker)).await
     }
 
     async fn take_over(&self, dead: WorkerId, limit: i64) -> StoreResult<u64> {
-        self.take_over_batch(dead, limit).await
+        within(self.take_over_batch(dead, limit)).await
     }
 
     async fn claim_runs(&self, worker: WorkerId, claim: &RunClaim) -> StoreResult<ClaimedRuns> {
-        self.claim_ready(worker, claim).await
+        within(self.claim_ready(worker, claim)).await
     }
 
     async fn load(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>> {
-        self.load_runs(runs).await
+        within(self.load_runs(runs)).await
     }
 
     async fn inbox(&self, worker: WorkerId, runs: &[RunKey], limit: i64) -> StoreResult<Vec<(RunKey, Message)>> {
-        self.read_inbox(worker, runs, limit).await
+        within(self.read_inbox(worker, runs, limit)).await
     }
 
     async fn release(&self, worker: WorkerId, runs: Vec<ReleaseRun>) -> StoreResult<Vec<(RunKey, ReleaseOutcome)>> {
-        self.release_runs(worker, runs).await
+        within(self.release_runs(worker, runs)).await
     }
 
     async fn owned_runs(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>> {
-        self.read_owned(worker).await
+        within(self.read_owned(worker)).await
     }
 
     async fn move_due_timers(&self, limit: i64) -> StoreResult<u64> {
-        self.move_timers(limit).await
+        within(self.move_timers(limit)).await
     }
 
     async fn next_timer_due(&self, horizon: Duration) -> StoreResult<Option<Timestamp>> {
@@ -170,7 +181,7 @@ impl Store for PgStore {
     }
 
     async fn claim_activities(&self, worker: WorkerId, claim: &ActivityClaim) -> StoreResult<Vec<ClaimedActivity>> {
-        self.claim_attempts(worker, claim).await
+        within(self.claim_attempts(worker, claim)).await
     }
 
     async fn complete_activity(&self, report: ActivityReport) -> StoreResult<ReportOutcome> {
@@ -184,15 +195,15 @@ impl Store for PgStore {
     }
 
     async fn heartbeat(&self, worker: WorkerId, beats: Vec<ActivityHeartbeat>) -> StoreResult<Vec<HeartbeatAnswer>> {
-        self.record_heartbeats(worker, beats).await
+        within(self.record_heartbeats(worker, beats)).await
     }
 
     async fn return_activities(&self, worker: WorkerId, claims: Vec<ActivityClaimRef>) -> StoreResult<()> {
-        self.return_attempts(worker, claims).await
+        within(self.return_attempts(worker, claims)).await
     }
 
     async fn expire_activities(&self, limit: i64) -> StoreResult<u64> {
-        self.expire_attempts(limit).await
+        within(self.expire_attempts(limit)).await
     }
 
     async fn sweep(&self) -> StoreResult<Vec<SweepFinding>> {
@@ -210,7 +221,7 @@ impl Store for PgStore {
         workflow_id: &WorkflowId,
         run_id: Option<RunId>,
     ) -> StoreResult<Option<RunInfo>> {
-        self.find(namespace, workflow_id, run_id).await
+        within(self.find(namespace, workflow_id, run_id)).await
     }
 
     async fn describe(&self, run: RunKey) -> StoreResult<Option<RunDescription>> {
@@ -222,7 +233,7 @@ impl Store for PgStore {
     }
 
     async fn results(&self, runs: &[RunKey]) -> StoreResult<Vec<(RunKey, RunResult)>> {
-        self.read_results(runs).await
+        within(self.read_results(runs)).await
     }
 
     async fn list(&self, filter: &RunFilter, limit: i64) -> StoreResult<Vec<RunInfo>> {
@@ -234,7 +245,7 @@ impl Store for PgStore {
     }
 
     async fn published(&self, run: RunKey, name: &str) -> StoreResult<Option<Payload>> {
-        self.read_published(run, name).await
+        within(self.read_published(run, name)).await
     }
 
     async fn published_names(&self, run: RunKey) -> StoreResult<Vec<String>> {
@@ -250,15 +261,15 @@ impl Store for PgStore {
     }
 
     async fn put_blob(&self, sha256: &str, bytes: &[u8]) -> StoreResult<()> {
-        self.write_blob(sha256, bytes).await
+        within(self.write_blob(sha256, bytes)).await
     }
 
     async fn get_blob(&self, sha256: &str) -> StoreResult<Option<Vec<u8>>> {
-        self.read_blob(sha256).await
+        within(self.read_blob(sha256)).await
     }
 
     async fn clock(&self) -> StoreResult<(Timestamp, Duration)> {
-        self.read_clock().await
+        within(self.read_clock()).await
     }
 
     async fn served(&self, namespace: &Namespace, queue: &TaskQueue) -> StoreResult<Vec<WorkerInfo>> {

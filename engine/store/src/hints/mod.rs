@@ -1,8 +1,8 @@
 //! Hints: what has changed, for this process at once and for others by NOTIFY. Lost ones cost time, never work.
 //!
-//! A flush says here what it changed and goes on. The [`notify`] task sends what has gathered since its last statement
-//! as one, from a connection that no transaction of the write path uses: NOTIFY takes a lock of the whole database at
-//! commit, which would end group commit. The [`listen`] task turns what other processes sent into hints here, and holds
+//! A flush says here what it changed and calls [`Hints::send`]: this process is told at once. The [`notify`] task tells
+//! others what has gathered since its last statement, as one, from a connection that no transaction of the write path
+//! uses: NOTIFY takes a lock of the whole database at commit, which would end group commit. The [`listen`] task turns what other processes sent into hints here, and holds
 //! the presence locks.
 
 pub(crate) mod listen;
@@ -11,6 +11,7 @@ mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -30,16 +31,15 @@ const LATER_MAX: Duration = Duration::from_secs(10);
 /// Closed runs that may wait to be told to other processes; beyond, they are told to look at everything.
 const CLOSED_BACKLOG_MAX: usize = 20_000;
 
-/// What other processes are to be told.
+/// What has changed.
 #[derive(Debug, Default)]
-struct Outgoing {
+struct News {
     runs_ready: BTreeSet<TaskQueue>,
     activities_ready: BTreeSet<TaskQueue>,
     inbox: BTreeMap<WorkerId, Vec<RunKey>>,
     closed: Vec<RunKey>,
     worker_gone: bool,
     everything: bool,
-    later: BTreeMap<Timestamp, Vec<Later>>,
 }
 
 /// Something that will be true at a time.
@@ -53,7 +53,13 @@ enum Later {
 struct Shared {
     board: HintBoard,
     own_workers: Mutex<HashSet<WorkerId>>,
-    outgoing: Mutex<Outgoing>,
+    /// What nobody was told yet.
+    news: Mutex<News>,
+    /// What will be true at a time.
+    later: Mutex<BTreeMap<Timestamp, Vec<Later>>>,
+    /// What other processes are to be told.
+    outgoing: Mutex<News>,
+    /// Wakes the sending task.
     filled: Notify,
     /// Since when this process listens, while it does.
     listens_since: Mutex<Option<Instant>>,
@@ -126,10 +132,10 @@ impl Hints {
     fn ready(&self, visible_at: Timestamp, what: Later) {
         let now = self.now();
         if visible_at <= now {
-            lock(&self.shared.outgoing).add(what);
+            lock(&self.shared.news).add(what);
         } else if visible_at.since(now) <= LATER_MAX {
-            let mut outgoing = lock(&self.shared.outgoing);
-            let same_time = outgoing.later.entry(visible_at).or_default();
+            let mut later = lock(&self.shared.later);
+            let same_time = later.entry(visible_at).or_default();
             if !same_time.contains(&what) {
                 same_time.push(what);
             }
@@ -138,38 +144,100 @@ impl Hints {
 
     /// Messages wait for a run of a worker's.
     pub(crate) fn inbox(&self, owner: WorkerId, run: RunKey) {
-        let mut outgoing = lock(&self.shared.outgoing);
-        outgoing.inbox.entry(owner).or_default().push(run);
+        lock(&self.shared.news).inbox.entry(owner).or_default().push(run);
     }
 
     /// A run closed.
     pub(crate) fn closed(&self, run: RunKey) {
-        let mut outgoing = lock(&self.shared.outgoing);
-        if outgoing.closed.len() < CLOSED_BACKLOG_MAX {
-            outgoing.closed.push(run);
-        } else {
-            outgoing.closed.clear();
-            outgoing.everything = true;
-        }
+        lock(&self.shared.news).closed.push(run);
     }
 
     /// A worker left or died.
     pub(crate) fn worker_gone(&self) {
-        lock(&self.shared.outgoing).worker_gone = true;
+        lock(&self.shared.news).worker_gone = true;
     }
 
-    /// Lets the sending task look at what was said since the last time.
+    /// Tells this process what was said since the last time, and lets the sending task tell others.
     pub(crate) fn send(&self) {
+        let news = mem::take(&mut *lock(&self.shared.news));
+        if !news.is_empty() {
+            self.tell_here(&news);
+            lock(&self.shared.outgoing).merge(news);
+        }
         self.shared.filled.notify_one();
+    }
+
+    /// Says what has become true by now, and gives the wait until something else will.
+    fn ripen(&self) -> Option<Duration> {
+        let now = self.now();
+        let mut later = lock(&self.shared.later);
+        let mut ripe = Vec::new();
+        while let Some(entry) = later.first_entry().filter(|entry| *entry.key() <= now) {
+            ripe.extend(entry.remove());
+        }
+        let wait = later.first_key_value().map(|(at, _)| at.since(now));
+        drop(later);
+        if !ripe.is_empty() {
+            let mut news = lock(&self.shared.news);
+            ripe.into_iter().for_each(|what| news.add(what));
+            drop(news);
+            self.send();
+        }
+        wait
+    }
+
+    fn tell_here(&self, news: &News) {
+        for queue in &news.runs_ready {
+            self.publish_here(&Hint::RunsReady(queue.clone()));
+        }
+        for queue in &news.activities_ready {
+            self.publish_here(&Hint::ActivitiesReady(queue.clone()));
+        }
+        let own = self.own_workers();
+        let inbox: Vec<RunKey> = own.iter().filter_map(|worker| news.inbox.get(worker)).flatten().copied().collect();
+        if !inbox.is_empty() {
+            self.publish_here(&Hint::Inbox(inbox));
+        }
+        if !news.closed.is_empty() {
+            self.publish_here(&Hint::Closed(news.closed.clone()));
+        }
+        if news.worker_gone {
+            self.publish_here(&Hint::WorkerGone);
+        }
     }
 }
 
-impl Outgoing {
+impl News {
     fn add(&mut self, what: Later) {
         match what {
             Later::RunsReady(queue) => self.runs_ready.insert(queue),
             Later::ActivitiesReady(queue) => self.activities_ready.insert(queue),
         };
+    }
+
+    fn is_empty(&self) -> bool {
+        self.runs_ready.is_empty()
+            && self.activities_ready.is_empty()
+            && self.inbox.is_empty()
+            && self.closed.is_empty()
+            && !self.worker_gone
+            && !self.everything
+    }
+
+    /// Adds later news; too many closed runs become a call to look at everything.
+    fn merge(&mut self, news: Self) {
+        self.runs_ready.extend(news.runs_ready);
+        self.activities_ready.extend(news.activities_ready);
+        for (worker, runs) in news.inbox {
+            self.inbox.entry(worker).or_default().extend(runs);
+        }
+        self.closed.extend(news.closed);
+        self.worker_gone |= news.worker_gone;
+        self.everything |= news.everything;
+        if self.closed.len() > CLOSED_BACKLOG_MAX {
+            self.closed.clear();
+            self.everything = true;
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sends hints: to this process at once, to others as one NOTIFY statement for all that gathered meanwhile.
+//! Tells other processes: one NOTIFY statement for all that gathered while the last one was on its way.
 
 use std::{
     mem,
@@ -9,11 +9,10 @@ use std::{
     time::Duration,
 };
 
-use dacapo_core::{RunKey, store::Hint};
 use sqlx::{PgConnection, Row, postgres::PgConnectOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::{Hints, Outgoing, lock, wire};
+use super::{Hints, News, lock, wire};
 use crate::connection;
 
 const NOTIFY: &str = "SELECT pg_notify(k.channel, k.payload) FROM unnest($1::text[], $2::text[]) k (channel, payload)";
@@ -47,7 +46,6 @@ impl Notifier {
     pub(crate) async fn run(self) {
         let mut connection = None;
         while let Some(outgoing) = self.next().await {
-            self.tell_here(&outgoing);
             let (channels, payloads) = wire::notifications(&self.without_own(outgoing));
             if channels.is_empty() {
                 continue;
@@ -70,20 +68,13 @@ impl Notifier {
     }
 
     /// Waits until there is something to tell. `None`: the store is closed.
-    async fn next(&self) -> Option<Outgoing> {
+    async fn next(&self) -> Option<News> {
         loop {
-            let next_later = {
-                let mut outgoing = lock(&self.hints.shared.outgoing);
-                let now = self.hints.now();
-                while let Some(entry) = outgoing.later.first_entry().filter(|entry| *entry.key() <= now) {
-                    entry.remove().into_iter().for_each(|what| outgoing.add(what));
-                }
-                if !outgoing.is_empty() {
-                    let later = mem::take(&mut outgoing.later);
-                    return Some(mem::replace(&mut *outgoing, Outgoing { later, ..Outgoing::default() }));
-                }
-                outgoing.later.first_key_value().map(|(at, _)| at.since(now))
-            };
+            let next_later = self.hints.ripen();
+            let outgoing = mem::take(&mut *lock(&self.hints.shared.outgoing));
+            if !outgoing.is_empty() {
+                return Some(outgoing);
+            }
             tokio::select! {
                 () = self.hints.shared.filled.notified() => {}
                 () = sleep(next_later) => {}
@@ -92,31 +83,7 @@ impl Notifier {
         }
     }
 
-    fn tell_here(&self, outgoing: &Outgoing) {
-        for queue in &outgoing.runs_ready {
-            self.hints.publish_here(&Hint::RunsReady(queue.clone()));
-        }
-        for queue in &outgoing.activities_ready {
-            self.hints.publish_here(&Hint::ActivitiesReady(queue.clone()));
-        }
-        let own = self.hints.own_workers();
-        let inbox: Vec<RunKey> =
-            own.iter().filter_map(|worker| outgoing.inbox.get(worker)).flatten().copied().collect();
-        if !inbox.is_empty() {
-            self.hints.publish_here(&Hint::Inbox(inbox));
-        }
-        if !outgoing.closed.is_empty() {
-            self.hints.publish_here(&Hint::Closed(outgoing.closed.clone()));
-        }
-        if outgoing.worker_gone {
-            self.hints.publish_here(&Hint::WorkerGone);
-        }
-        if outgoing.everything {
-            self.hints.publish_here(&Hint::Everything);
-        }
-    }
-
-    fn without_own(&self, mut outgoing: Outgoing) -> Outgoing {
+    fn without_own(&self, mut outgoing: News) -> News {
         for worker in self.hints.own_workers() {
             outgoing.inbox.remove(&worker);
         }
@@ -139,17 +106,6 @@ impl Notifier {
             }
         };
         sqlx::query(NOTIFY).bind(channels).bind(payloads).execute(open).await.map(drop)
-    }
-}
-
-impl Outgoing {
-    fn is_empty(&self) -> bool {
-        self.runs_ready.is_empty()
-            && self.activities_ready.is_empty()
-            && self.inbox.is_empty()
-            && self.closed.is_empty()
-            && !self.worker_gone
-            && !self.everything
     }
 }
 

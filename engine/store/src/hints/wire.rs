@@ -11,7 +11,7 @@
 use dacapo_core::{RunId, RunKey, Shard, TaskQueue, WorkerId, store::Hint};
 use uuid::Uuid;
 
-use super::Outgoing;
+use super::News;
 
 /// The channel for work that waits on queues.
 pub(super) const QUEUES: &str = "dacapo_queues";
@@ -33,7 +33,7 @@ pub(super) fn worker_channel(worker: WorkerId) -> String {
 }
 
 /// Writes what is to be told as notifications: channel and payload.
-pub(super) fn notifications(outgoing: &Outgoing) -> (Vec<String>, Vec<String>) {
+pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
     let (mut channels, mut payloads) = (Vec::new(), Vec::new());
     let mut add = |channel: &str, payload: String| {
         channels.push(channel.to_owned());
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_is_read_in_payloads_of_less_than_8000_bytes() {
         let closed: Vec<RunKey> = (0..1_000).map(run).collect();
-        let mut outgoing = Outgoing { closed: closed.clone(), worker_gone: true, ..Outgoing::default() };
+        let mut outgoing = News { closed: closed.clone(), worker_gone: true, ..News::default() };
         outgoing.runs_ready.insert(TaskQueue::new("größer"));
         outgoing.activities_ready.insert(TaskQueue::new("x".repeat(1_000)));
         let (channels, payloads) = notifications(&outgoing);

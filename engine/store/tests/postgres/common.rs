@@ -106,6 +106,15 @@ pub(crate) async fn start_as(
     owner: Option<WorkerId>,
 ) -> StoreResult<StartOutcome> {
     let at = now(store).await;
+    start_at(store, request, owner, at).await
+}
+
+pub(crate) async fn start_at(
+    store: &PgStore,
+    request: StartWorkflow,
+    owner: Option<WorkerId>,
+    at: Timestamp,
+) -> StoreResult<StartOutcome> {
     let transition = request.transition(at);
     let (reply, answer) = oneshot::channel();
     let reply = Reply::new(move |outcome| drop(reply.send(outcome)));

@@ -7,6 +7,7 @@ mod common;
 mod fleet;
 mod hints;
 mod lost_answers;
+mod restart;
 mod schema;
 mod starts;
 mod stress;

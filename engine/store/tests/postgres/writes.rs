@@ -274,3 +274,19 @@ async fn plans_made_on_small_tables_look_runs_up_by_their_key() {
     assert_eq!(database.count(reads).await, 0, "the index by workflow id was read for a look-up by run");
     database.finish().await;
 }
+
+#[tokio::test]
+async fn a_corrupt_history_stops_its_run_and_no_other() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let bad = waiting_run(store, worker, "bad").await.key();
+    let good = waiting_run(store, worker, "good").await.key();
+    let spoil = format!("UPDATE dacapo.history SET events = '{{}}' WHERE run_id = '{}'", bad.run_id);
+    database.sql(&spoil).await;
+    let loaded = store.load(&[bad, good]).await.unwrap();
+    assert_eq!(loaded.iter().map(|run| run.key).collect::<Vec<_>>(), [good]);
+    let refused = store.load(&[bad]).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
+    database.store.close().await;
+}
