@@ -22,10 +22,6 @@ const TEST_SERVER_IDLE: Duration = Duration::from_secs(10);
 /// Connections of the shared test server: many test processes, each with several pools, exceed the default of 100.
 const TEST_SERVER_CONNECTIONS: &str = "400";
 
-/// Databases that tests may leave behind before the next start begins anew: some 2 GB. Tests leave them because dropping
-/// one writes and syncs everything that all tests have changed, which takes longer than most tests.
-const TEST_DATABASES_MAX: usize = 250;
-
 /// Says where a cluster lies and how it is run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -38,8 +34,9 @@ pub struct ClusterOptions {
     pub start_timeout: Duration,
     /// How long the server may take to stop before it is stopped without ceremony.
     pub stop_timeout: Duration,
-    /// Deletes all data before the server is started when more databases than this have gathered; `None`: never.
-    pub databases_max: Option<usize>,
+    /// Lets the data end with the server: it is stopped without writing anything, and the next start begins anew. Tests
+    /// leave hundreds of databases, and only syncing them at a clean stop takes a minute on a slow disk.
+    pub disposable: bool,
     /// Stops a server that nobody has used for this long even if its users were killed (on Linux); `None`: it stays.
     pub stop_when_unused_for: Option<Duration>,
 }
@@ -52,7 +49,7 @@ impl ClusterOptions {
             settings: Vec::new(),
             start_timeout: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(30),
-            databases_max: None,
+            disposable: false,
             stop_when_unused_for: None,
         }
     }
@@ -107,6 +104,7 @@ impl Cluster {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711))
             .map_err(DevPostgresError::io("open to the server", folder.path()))?;
         let mut options = ClusterOptions::at(folder.path());
+        options.disposable = true;
         options.stop_when_unused_for = Some(TEST_SERVER_IDLE);
         Self::start_in(options, Some(folder))
     }
@@ -123,7 +121,7 @@ impl Cluster {
         let started = SHARED.get_or_init(|| {
             let mut options = ClusterOptions::at(target_dir().join("dacapo-test-postgres"));
             options.settings.push(("max_connections".to_owned(), TEST_SERVER_CONNECTIONS.to_owned()));
-            options.databases_max = Some(TEST_DATABASES_MAX);
+            options.disposable = true;
             options.stop_when_unused_for = Some(TEST_SERVER_IDLE);
             Self::start(options)
         });
@@ -135,7 +133,7 @@ impl Cluster {
         // Before the server is looked for, because from here on nobody stops it.
         let hold = FileLock::acquire(&layout.users(), Mode::Shared, options.start_timeout)?;
         let mut cluster = Self { layout, options, socket_dir: PathBuf::new(), hold: None, _temporary: temporary };
-        cluster.socket_dir = cluster.ensure_running()?;
+        cluster.socket_dir = cluster.ensure_running(cluster.options.disposable)?;
         cluster.hold = Some(hold);
         Ok(cluster)
     }
@@ -188,7 +186,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub fn start_again(&self) -> Result<(), DevPostgresError> {
-        self.ensure_running().map(drop)
+        self.ensure_running(false).map(drop)
     }
 
     /// Leaves the cluster, and stops the server if nobody else uses it.
@@ -203,7 +201,8 @@ impl Cluster {
         let Some(hold) = self.hold.take() else { return Ok(StopOutcome::StillUsed) };
         let _starts_and_stops = self.lock()?;
         let Some(_last) = hold.become_last()? else { return Ok(StopOutcome::StillUsed) };
-        self.end_server(&[Signal::SIGINT, Signal::SIGQUIT])?;
+        let without_ceremony = [Signal::SIGQUIT, Signal::SIGKILL];
+        self.end_server(if self.options.disposable { &without_ceremony } else { &[Signal::SIGINT, Signal::SIGQUIT] })?;
         Ok(StopOutcome::Stopped)
     }
 
@@ -211,15 +210,12 @@ impl Cluster {
         FileLock::acquire(&self.layout.base.join("lock"), Mode::Exclusive, self.options.start_timeout)
     }
 
-    fn ensure_running(&self) -> Result<PathBuf, DevPostgresError> {
+    fn ensure_running(&self, begin_anew: bool) -> Result<PathBuf, DevPostgresError> {
         let _starts_and_stops = self.lock()?;
-        if let Some(databases) = self.options.databases_max {
-            postmaster::delete_when_crowded(&self.layout, databases)?;
-        }
-        let (server, started) =
-            postmaster::ensure_running(&self.layout, &self.options.settings, self.options.start_timeout)?;
+        let ClusterOptions { settings, start_timeout, .. } = &self.options;
+        let (server, started) = postmaster::ensure_running(&self.layout, settings, *start_timeout, begin_anew)?;
         if let Some(idle) = self.options.stop_when_unused_for.filter(|_| started) {
-            watcher::watch(&self.layout, idle)?;
+            watcher::watch(&self.layout, idle, self.options.disposable)?;
         }
         Ok(server.socket_dir)
     }

@@ -81,21 +81,13 @@ impl Postmaster {
     }
 }
 
-/// Deletes the data of a cluster whose server does not run when it holds more databases than `databases`.
-pub(crate) fn delete_when_crowded(layout: &Layout, databases: usize) -> Result<(), DevPostgresError> {
-    let data = layout.data();
-    let held = fs::read_dir(data.join("base")).map_or(0, Iterator::count);
-    if held <= databases || Postmaster::find(&data).is_some() {
-        return Ok(());
-    }
-    fs::remove_dir_all(&data).map_err(DevPostgresError::io("delete the data in", &data))
-}
-
 /// Gives the running server of a cluster, or creates its data if there is none and starts it; says if it was started.
+/// With `begin_anew`, data that no running server holds is deleted first.
 pub(crate) fn ensure_running(
     layout: &Layout,
     settings: &[(String, String)],
     limit: Duration,
+    begin_anew: bool,
 ) -> Result<(Postmaster, bool), DevPostgresError> {
     let data = layout.data();
     let deadline = Instant::now() + limit;
@@ -108,6 +100,9 @@ pub(crate) fn ensure_running(
             return Err(start_timeout(layout, limit, 0));
         }
         thread::sleep(POLL);
+    }
+    if begin_anew && data.exists() {
+        fs::remove_dir_all(&data).map_err(DevPostgresError::io("delete the data in", &data))?;
     }
     let binaries = match fs::read_to_string(data.join("PG_VERSION")).ok().as_deref().and_then(leading_number) {
         Some(major) => Binaries::find_for(Some((&data, major)))?,

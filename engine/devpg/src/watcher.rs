@@ -12,24 +12,26 @@ use crate::child;
 use crate::error::DevPostgresError;
 use crate::layout::Layout;
 
-/// Arguments: the data directory, the file `users`, seconds between two looks. The process is checked to be the server,
+/// Arguments: the data directory, the file `users`, seconds between two looks, the signal that stops. The process is checked to be the server,
 /// because after a crash its number may belong to another program.
 const SCRIPT: &str = r#"
 while sleep "$3" && [ -s "$1/postmaster.pid" ]; do
     flock -n "$2" sh -c '
         pid=$(head -n 1 "$1/postmaster.pid") && grep -qaF -e "$1" "/proc/$pid/cmdline" || exit 0
-        kill -INT "$pid"
-        for _ in $(seq 300); do [ -s "$1/postmaster.pid" ] || exit 0; sleep 0.1; done' sh "$1"
+        kill -"$2" "$pid"
+        for _ in $(seq 300); do [ -s "$1/postmaster.pid" ] || exit 0; sleep 0.1; done' sh "$1" "$4"
 done"#;
 
-/// Starts a watcher that stops the server when nobody has used it for a while, however its users ended.
-pub(crate) fn watch(layout: &Layout, idle: Duration) -> Result<(), DevPostgresError> {
+/// Starts a watcher that stops the server when nobody has used it for a while, however its users ended;
+/// without letting it write anything where the data is `disposable`.
+pub(crate) fn watch(layout: &Layout, idle: Duration, disposable: bool) -> Result<(), DevPostgresError> {
     if !cfg!(target_os = "linux") {
         return Ok(());
     }
     let shell = Path::new("/bin/sh");
     let mut command = layout.account.for_ourselves().command(shell);
     command.args(["-c", SCRIPT, "sh"]).arg(layout.data()).arg(layout.users()).arg(idle.as_secs_f64().to_string());
+    command.arg(if disposable { "QUIT" } else { "INT" });
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let watcher = command.spawn().map_err(DevPostgresError::io("run", shell))?;
     child::reap(watcher).map_err(DevPostgresError::io("wait for", shell))
