@@ -34,7 +34,6 @@ impl WorkflowThread {
             }
             WriteOutcome::Fenced => {
                 tracing::info!(run_id = %key.run_id, "the run is not this process's any more; it is dropped");
-                metrics::counter!("dacapo_fenced_writes_total").increment(1);
                 self.forget(state, key);
             }
             WriteOutcome::InboxNotEmpty => {

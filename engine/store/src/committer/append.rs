@@ -130,7 +130,10 @@ impl Flush for Append {
                     self.hint(&entry.work.transition);
                     WriteOutcome::Applied
                 }
-                Verdict::Fenced => WriteOutcome::Fenced,
+                Verdict::Fenced => {
+                    metrics::counter!("dacapo_fenced_writes_total").increment(1);
+                    WriteOutcome::Fenced
+                }
                 Verdict::Unconsumed => WriteOutcome::InboxNotEmpty,
             };
             entry.answer(outcome);
