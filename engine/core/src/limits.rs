@@ -23,9 +23,6 @@ pub const HISTORY_BYTES_MAX: u64 = 50 * 1024 * 1024;
 /// The events from which a run is warned about its length.
 pub const HISTORY_EVENTS_WARN: i64 = 10_240;
 
-/// The bytes from which a run is warned about its length.
-pub const HISTORY_BYTES_WARN: u64 = 10 * 1024 * 1024;
-
 /// The most activities of a run that wait for an outcome.
 pub const PENDING_ACTIVITIES_MAX: usize = 2_000;
 
@@ -67,9 +64,6 @@ pub const FLUSH_ITEMS_MAX: usize = 200;
 
 /// The connections on which a process flushes transitions; the second fills the other's wait for the disk.
 pub const FLUSH_LANES: usize = 2;
-
-/// The transitions that may wait for a flush in one lane before those who make them wait too.
-pub const LANE_BACKLOG_MAX: usize = 16_384;
 
 /// The runs a process keeps with their workflow state in memory.
 pub const CACHED_RUNS: usize = 10_000;

@@ -1,7 +1,7 @@
 //! Dacapo's store on Postgres: the only SQL.
 //!
 //! [`PgStore`] implements [`dacapo_core::Store`]. What is hot (writes of owned runs, starts, messages, reports of
-//! activities) goes through the [`committer`], which makes one statement of what many runs want; `docs/write-path.md` says
+//! activities) goes through the `committer`, which makes one statement of what many runs want; `docs/write-path.md` says
 //! how, and `docs/ownership-protocol.md` which rules every statement keeps. Each other file is one noun with its SQL
 //! beside its functions. Nothing here decides what happens to a run: that is `dacapo-core`'s part.
 

@@ -6,6 +6,7 @@ use dacapo_core::{
     Failure, Run, RunKey, Timestamp, Transition,
     apply::{RefusedCommand, Turn},
     event::WorkflowTaskFailedCause,
+    limits,
     store::{Reply, RunWrite},
     transition::ActivityTask,
 };
@@ -207,6 +208,14 @@ impl WorkflowThread {
         let offered: Vec<_> = asked.iter().filter(|task| !here(task)).map(|task| task.activity_id).collect();
         offered.iter().for_each(|activity_id| turn.offer_activity(*activity_id, false));
         let mut out = turn.finish();
+        if (out.first_event_id..out.next_event_id()).contains(&limits::HISTORY_EVENTS_WARN) {
+            tracing::warn!(
+                run_id = %out.key.run_id,
+                events = out.next_event_id(),
+                limit = limits::HISTORY_EVENTS_MAX,
+                "the history grows long: split the work over several workflows"
+            );
+        }
         let mut after = AfterCommit { inputs, closes: out.closes, launches: wishes.launches, ..AfterCommit::default() };
         after.launches.append(&mut out.attempts);
         after.offered_at = out.activities.iter().filter(|row| !row.claimed_by_owner).map(|row| row.visible_at).min();
