@@ -5,8 +5,9 @@
 -- parallel arrays, sorted by (shard, run_id); rows that belong to an item name it by its place, from 1.
 --
 -- Look-ups are LATERAL with a lock or OFFSET 0, and changes go by ctid: whatever a plan was made on (an empty table, say),
--- it can only be one index probe per item. A ctid that was found in one statement's snapshot may be used in the same
--- statement only on rows that nobody else updates meanwhile; where somebody may, the rows are locked a statement before.
+-- it can only be one index probe per item. A ctid is good for the statement that found it only where nobody else updates
+-- the row meanwhile; where somebody may, the rows are locked a statement before, or the conditions are repeated.
+-- A column that an index of its own holds (owner, claimed_by) is compared with IS NOT DISTINCT FROM, which no index answers.
 -- OFFSET 0 also keeps EXISTS from being answered by reading the other table once from end to end.
 --
 -- A function is never changed once released; a newer binary brings a newer one beside it (v2), so that old and new binaries
@@ -183,7 +184,8 @@ BEGIN
                              WHERE y.shard = i_shard[k.item] AND y.run_id = i_run[k.item] OFFSET 0) l));
     END IF;
     IF cardinality(c_item) < items THEN
-        -- A fence that was moved since this statement's snapshot has also moved the row: its ctid finds nothing.
+        -- The fence is asked of the row itself once more: where the update waits for somebody who changes the row, the
+        -- newer row is held against these conditions, and against no ctid.
         WITH moved AS (
             UPDATE dacapo.runs_open r
                SET next_event_id = i_next[k.item], signals = i_signals[k.item],
@@ -196,7 +198,8 @@ BEGIN
                                        AND o.owner_epoch = i_epoch[k.item] AND o.next_event_id = i_expected[k.item]
                                     OFFSET 0) l
                      WHERE NOT k.closes) k
-             WHERE r.ctid = k.tid
+             WHERE r.ctid = k.tid AND r.owner IS NOT DISTINCT FROM i_owner[k.item]
+               AND r.owner_epoch = i_epoch[k.item] AND r.next_event_id = i_expected[k.item]
             RETURNING k.item
         )
         SELECT COALESCE(array_agg(m.item::integer), '{}') INTO applied FROM moved m;
@@ -404,7 +407,8 @@ BEGIN
                        LATERAL (SELECT x.ctid AS tid FROM dacapo.activities x
                                  WHERE x.shard = r_shard[m.run] AND x.run_id = r_run[m.run]
                                    AND x.activity_id = m.activity AND x.attempt = m.attempt
-                                   AND x.claim_token = m.token AND x.claimed_by = m.worker OFFSET 0) l) k
+                                   AND x.claim_token = m.token
+                                   AND x.claimed_by IS NOT DISTINCT FROM m.worker OFFSET 0) l) k
          WHERE a.ctid = k.tid
         RETURNING k.place::integer AS place, a.last_heartbeat AS details
     )
@@ -424,5 +428,56 @@ BEGIN
         owners := sent.owners;
         queues := sent.queues;
     END IF;
+END
+$$;
+
+-- Takes unowned runs from one queue, by priority and age. Gives whether the claimer lives, what it owns now, and ready rows
+-- of runs that have an owner: they go, their owners are to look. Who owns a run is what the lock returned; the change is a
+-- statement of its own, because the row may have moved since the snapshot of the one that locked it.
+CREATE FUNCTION dacapo.claim_v1(
+    claimer uuid, of_namespace text, of_queue text, of_types text[], at_most bigint,
+    OUT lives boolean, OUT shards smallint[], OUT runs uuid[], OUT epochs integer[], OUT nexts bigint[],
+    OUT stale_shards smallint[], OUT stale_runs uuid[], OUT stale_owners uuid[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+    l_shards smallint[];
+    l_runs   uuid[];
+    l_owners uuid[];
+BEGIN
+    PERFORM FROM dacapo.workers w
+      WHERE w.worker = claimer AND NOT w.dead AND w.lease_until > clock_timestamp() FOR KEY SHARE;
+    lives := FOUND;
+    IF NOT lives THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(l.shard), array_agg(l.run_id), array_agg(l.owner) INTO l_shards, l_runs, l_owners
+      FROM (SELECT y.shard, y.run_id, r.owner
+              FROM dacapo.ready y,
+                   LATERAL (SELECT o.owner FROM dacapo.runs_open o
+                             WHERE o.shard = y.shard AND o.run_id = y.run_id FOR NO KEY UPDATE SKIP LOCKED) r
+             WHERE y.namespace = of_namespace AND y.task_queue = of_queue AND y.visible_at <= statement_timestamp()
+               AND y.workflow_type = ANY (of_types)
+             ORDER BY y.namespace, y.task_queue, y.priority, y.visible_at LIMIT at_most
+               FOR UPDATE OF y SKIP LOCKED) l;
+    IF l_runs IS NULL THEN
+        RETURN;
+    END IF;
+    WITH taken AS (
+        UPDATE dacapo.runs_open r SET owner = claimer, owner_epoch = r.owner_epoch + 1, parked = false
+          FROM (SELECT l.tid FROM unnest(l_shards, l_runs, l_owners) k (shard, run_id, owner),
+                       LATERAL (SELECT o.ctid AS tid FROM dacapo.runs_open o
+                                 WHERE o.shard = k.shard AND o.run_id = k.run_id OFFSET 0) l
+                 WHERE k.owner IS NULL) k
+         WHERE r.ctid = k.tid
+        RETURNING r.shard, r.run_id, r.owner_epoch, r.next_event_id
+    )
+    SELECT array_agg(t.shard), array_agg(t.run_id), array_agg(t.owner_epoch), array_agg(t.next_event_id)
+      INTO shards, runs, epochs, nexts FROM taken t;
+    DELETE FROM dacapo.ready WHERE ctid = ANY (ARRAY(
+        SELECT l.tid FROM unnest(l_shards, l_runs) k (shard, run_id),
+               LATERAL (SELECT y.ctid AS tid FROM dacapo.ready y
+                         WHERE y.shard = k.shard AND y.run_id = k.run_id OFFSET 0) l));
+    SELECT array_agg(k.shard), array_agg(k.run_id), array_agg(k.owner) INTO stale_shards, stale_runs, stale_owners
+      FROM unnest(l_shards, l_runs, l_owners) k (shard, run_id, owner) WHERE k.owner IS NOT NULL;
 END
 $$;

@@ -19,8 +19,9 @@ WITH me AS MATERIALIZED (
     SELECT w.worker FROM dacapo.workers w
      WHERE w.worker = $1 AND NOT w.dead AND w.lease_until > clock_timestamp() FOR KEY SHARE
 ), c AS MATERIALIZED (
-    SELECT a.ctid AS tid FROM me, dacapo.activities a
-     WHERE a.namespace = $2 AND a.task_queue = $3 AND a.visible_at <= clock_timestamp()
+    SELECT a.ctid AS tid FROM dacapo.activities a
+     WHERE (SELECT count(*) FROM me) > 0
+       AND a.namespace = $2 AND a.task_queue = $3 AND a.visible_at <= statement_timestamp()
        AND a.claimed_by IS NULL AND NOT a.reported
      ORDER BY a.namespace, a.task_queue, a.priority, a.visible_at LIMIT $4 FOR UPDATE OF a SKIP LOCKED
 ), u AS (
@@ -41,7 +42,8 @@ const LOCK_CLAIMS: &str = "
 SELECT k.place FROM unnest($2::int2[], $3::uuid[], $4::int8[], $5::int4[], $6::int8[]) WITH ORDINALITY
        k (shard, run_id, id, attempt, token, place),
        LATERAL (SELECT FROM dacapo.activities a WHERE a.shard = k.shard AND a.run_id = k.run_id AND a.activity_id = k.id
-                   AND a.attempt = k.attempt AND a.claim_token = k.token AND a.claimed_by = $1 FOR UPDATE) l";
+                   AND a.attempt = k.attempt AND a.claim_token = k.token
+                   AND a.claimed_by IS NOT DISTINCT FROM $1 FOR UPDATE) l";
 
 const HEARTBEAT: &str = "
 UPDATE dacapo.activities a
@@ -74,7 +76,7 @@ SELECT a.shard, a.run_id, a.activity_id, a.attempt, a.task, a.claimed_at, a.hear
        CROSS JOIN LATERAL (SELECT FROM dacapo.runs_open r
          WHERE r.shard = a.shard AND r.run_id = a.run_id FOR KEY SHARE SKIP LOCKED) r
        LEFT JOIN LATERAL (SELECT w.identity FROM dacapo.workers w WHERE w.worker = a.claimed_by OFFSET 0) w ON true
- WHERE a.deadline <= clock_timestamp()
+ WHERE a.deadline <= statement_timestamp()
  ORDER BY a.deadline LIMIT $1 FOR UPDATE OF a SKIP LOCKED";
 
 impl PgStore {

@@ -4,37 +4,14 @@ use dacapo_core::{
     RunId, RunKey, Shard, TaskQueue, WorkerId,
     store::{ClaimedRun, ClaimedRuns, RunClaim, StoreError, StoreResult},
 };
-use sqlx::Row;
+use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{PgStore, error::store_error};
 
-/// Decides on the owner that the lock returned, never on the one of the statement's snapshot. What is ready although it
-/// has an owner is stale: its row goes, its owner gets a hint.
 const CLAIM: &str = "
-WITH me AS MATERIALIZED (
-    SELECT w.worker FROM dacapo.workers w
-     WHERE w.worker = $1 AND NOT w.dead AND w.lease_until > clock_timestamp() FOR KEY SHARE
-), c AS MATERIALIZED (
-    SELECT y.ctid AS ready_tid, y.shard, y.run_id, r.owner, r.tid
-      FROM me, dacapo.ready y,
-           LATERAL (SELECT o.owner, o.ctid AS tid FROM dacapo.runs_open o
-                     WHERE o.shard = y.shard AND o.run_id = y.run_id FOR NO KEY UPDATE SKIP LOCKED) r
-     WHERE y.namespace = $2 AND y.task_queue = $3 AND y.visible_at <= clock_timestamp() AND y.workflow_type = ANY ($4)
-     ORDER BY y.namespace, y.task_queue, y.priority, y.visible_at LIMIT $5
-       FOR UPDATE OF y SKIP LOCKED
-), u AS (
-    UPDATE dacapo.runs_open r SET owner = $1, owner_epoch = r.owner_epoch + 1, parked = false FROM c
-     WHERE r.ctid = c.tid AND c.owner IS NULL
-    RETURNING r.shard, r.run_id, r.owner_epoch, r.next_event_id
-), d AS (
-    DELETE FROM dacapo.ready WHERE ctid = ANY (ARRAY(SELECT c.ready_tid FROM c))
-)
-SELECT u.shard, u.run_id, NULL::uuid AS stale_owner, u.owner_epoch, u.next_event_id FROM u
-UNION ALL
-SELECT c.shard, c.run_id, c.owner, NULL, NULL FROM c WHERE c.owner IS NOT NULL
-UNION ALL
-SELECT NULL, NULL, me.worker, NULL, NULL FROM me";
+SELECT lives, shards, runs, epochs, nexts, stale_shards, stale_runs, stale_owners
+  FROM dacapo.claim_v1($1, $2, $3, $4, $5)";
 
 impl PgStore {
     /// Takes runs from the queues in turn, each in order of priority and age.
@@ -66,31 +43,33 @@ impl PgStore {
         limit: i64,
         claimed: &mut ClaimedRuns,
     ) -> StoreResult<()> {
-        let rows = sqlx::query(CLAIM)
+        let row = sqlx::query(CLAIM)
             .bind(worker.0)
             .bind(claim.namespace.as_str())
             .bind(queue.as_str())
             .bind(types)
             .bind(limit)
-            .fetch_all(&self.hot)
+            .fetch_one(&self.hot)
             .await
             .map_err(store_error)?;
-        let mut lives = false;
-        for row in rows {
-            let Some(shard) = row.get::<Option<i16>, _>("shard") else {
-                lives = true;
-                continue;
-            };
-            let key = RunKey { shard: Shard(shard), run_id: RunId(row.get("run_id")) };
-            match row.get::<Option<Uuid>, _>("stale_owner") {
-                Some(owner) => claimed.stale.push((key, WorkerId(owner))),
-                None => claimed.runs.push(ClaimedRun {
-                    key,
-                    owner_epoch: row.get("owner_epoch"),
-                    next_event_id: row.get("next_event_id"),
-                }),
-            }
+        if !row.get::<bool, _>("lives") {
+            return Err(StoreError::LeaseLost { worker });
         }
-        if lives { Ok(()) } else { Err(StoreError::LeaseLost { worker }) }
+        let epochs: Vec<i32> = row.get::<Option<_>, _>("epochs").unwrap_or_default();
+        let nexts: Vec<i64> = row.get::<Option<_>, _>("nexts").unwrap_or_default();
+        let fences = epochs.into_iter().zip(nexts);
+        for (key, (owner_epoch, next_event_id)) in keys(&row, "shards", "runs").zip(fences) {
+            claimed.runs.push(ClaimedRun { key, owner_epoch, next_event_id });
+        }
+        let owners: Vec<Uuid> = row.get::<Option<_>, _>("stale_owners").unwrap_or_default();
+        let stale = keys(&row, "stale_shards", "stale_runs").zip(owners);
+        claimed.stale.extend(stale.map(|(key, owner)| (key, WorkerId(owner))));
+        Ok(())
     }
+}
+
+fn keys(row: &PgRow, shards: &str, runs: &str) -> impl Iterator<Item = RunKey> + use<> {
+    let shards: Vec<i16> = row.get::<Option<_>, _>(shards).unwrap_or_default();
+    let runs: Vec<Uuid> = row.get::<Option<_>, _>(runs).unwrap_or_default();
+    shards.into_iter().zip(runs).map(|(shard, run_id)| RunKey { shard: Shard(shard), run_id: RunId(run_id) })
 }

@@ -9,12 +9,14 @@ use sqlx::{
 
 /// Settings of hot connections. Plans are made once; and since a plan that was made on an empty table would be kept, no
 /// plan may be chosen that reads a table from end to end.
-const HOT_SETTINGS: [(&str, &str); 6] = [
+const HOT_SETTINGS: [(&str, &str); 7] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_mergejoin", "off"),
     ("enable_hashjoin", "off"),
     ("enable_bitmapscan", "off"),
+    // Items of a flush are all different.
+    ("enable_memoize", "off"),
     ("jit", "off"),
 ];
 

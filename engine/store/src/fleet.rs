@@ -44,22 +44,22 @@ SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
               WHERE w.worker <> $1 AND (w.dead OR w.lease_until < clock_timestamp())) AS lapsed,
        ARRAY(SELECT w.worker FROM dacapo.workers w WHERE w.worker <> $1 AND w.presence AND NOT w.dead) AS present,
        EXISTS (SELECT FROM dacapo.ready y
-                WHERE y.namespace = $3 AND y.task_queue = ANY ($4) AND y.visible_at <= clock_timestamp()) AS runs_ready,
+                WHERE y.namespace = $3 AND y.task_queue = ANY ($4) AND y.visible_at <= statement_timestamp()) AS runs_ready,
        EXISTS (SELECT FROM dacapo.activities a WHERE a.namespace = $3 AND a.task_queue = ANY ($4)
-                  AND a.claimed_by IS NULL AND NOT a.reported AND a.visible_at <= clock_timestamp()) AS activities_ready,
+                  AND a.claimed_by IS NULL AND NOT a.reported AND a.visible_at <= statement_timestamp()) AS activities_ready,
        EXISTS (SELECT FROM dacapo.inbox b JOIN dacapo.runs_open r ON r.shard = b.shard AND r.run_id = b.run_id
                 WHERE r.owner = $1) AS inbox_waiting,
-       EXISTS (SELECT FROM dacapo.activities a WHERE a.deadline <= clock_timestamp()) AS overdue,
+       EXISTS (SELECT FROM dacapo.activities a WHERE a.deadline <= statement_timestamp()) AS overdue,
        LEAST((SELECT min(CASE WHEN r.owner IS NULL THEN t.fire_at ELSE t.fire_at + interval '1 s' END)
-                FROM (SELECT * FROM dacapo.timers t WHERE t.fire_at <= clock_timestamp() + $5 * interval '1 ms'
+                FROM (SELECT * FROM dacapo.timers t WHERE t.fire_at <= statement_timestamp() + $5 * interval '1 ms'
                        ORDER BY t.fire_at LIMIT 1000) t
                 JOIN dacapo.runs_open r ON r.shard = t.shard AND r.run_id = t.run_id),
              (SELECT min(y.visible_at) FROM dacapo.ready y WHERE y.namespace = $3 AND y.task_queue = ANY ($4)
-                 AND y.visible_at > clock_timestamp()),
+                 AND y.visible_at > statement_timestamp()),
              (SELECT min(a.visible_at) FROM dacapo.activities a WHERE a.namespace = $3 AND a.task_queue = ANY ($4)
-                 AND a.claimed_by IS NULL AND NOT a.reported AND a.visible_at > clock_timestamp()),
+                 AND a.claimed_by IS NULL AND NOT a.reported AND a.visible_at > statement_timestamp()),
              (SELECT min(a.deadline) FROM dacapo.activities a
-               WHERE a.deadline <= clock_timestamp() + $5 * interval '1 ms')) AS next_due_at,
+               WHERE a.deadline <= statement_timestamp() + $5 * interval '1 ms')) AS next_due_at,
        (SELECT count(*) FROM dacapo.runs_open r WHERE r.owner = $1) AS owned";
 
 /// Of workers that say they hold a presence lock, those that do not.

@@ -26,10 +26,10 @@ const LOCK_WORKER: &str = "SELECT dead, lease_until < clock_timestamp() AS lapse
 
 const MARK_DEAD: &str = "UPDATE dacapo.workers SET dead = true WHERE worker = $1";
 
+/// Without an order, so that only the index by owner answers: what waits for no lock needs none.
 const TAKE_RUNS: &str = "
 WITH locked AS MATERIALIZED (
-    SELECT r.ctid AS tid FROM dacapo.runs_open r WHERE r.owner = $1 ORDER BY r.shard, r.run_id LIMIT $2
-       FOR NO KEY UPDATE SKIP LOCKED
+    SELECT r.ctid AS tid FROM dacapo.runs_open r WHERE r.owner = $1 LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE dacapo.runs_open r
        SET owner = NULL, owner_epoch = r.owner_epoch + 1, progress_event_id = r.next_event_id,
@@ -50,7 +50,7 @@ const LOCK_CLAIMED: &str = "
 SELECT a.shard, a.run_id, a.activity_id, a.attempt, a.claimed_at, a.last_heartbeat
   FROM dacapo.activities a, LATERAL (SELECT FROM dacapo.runs_open r
          WHERE r.shard = a.shard AND r.run_id = a.run_id FOR KEY SHARE SKIP LOCKED) r
- WHERE a.claimed_by = $1 ORDER BY a.shard, a.run_id, a.activity_id LIMIT $2 FOR UPDATE OF a SKIP LOCKED";
+ WHERE a.claimed_by = $1 LIMIT $2 FOR UPDATE OF a SKIP LOCKED";
 
 /// Marks attempts whose outcome goes into the inbox; the new token fences out whoever still runs one.
 pub(crate) const MARK_REPORTED: &str = "

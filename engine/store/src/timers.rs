@@ -13,7 +13,8 @@ const LOCK_DUE: &str = "
 SELECT t.shard, t.run_id, t.timer_id
   FROM dacapo.timers t, LATERAL (SELECT r.owner FROM dacapo.runs_open r
          WHERE r.shard = t.shard AND r.run_id = t.run_id FOR KEY SHARE SKIP LOCKED) r
- WHERE t.fire_at <= clock_timestamp() AND (r.owner IS NULL OR t.fire_at <= clock_timestamp() - interval '1 s')
+ WHERE t.fire_at <= statement_timestamp()
+   AND (r.owner IS NULL OR t.fire_at <= statement_timestamp() - interval '1 s')
  ORDER BY t.fire_at LIMIT $1 FOR UPDATE OF t SKIP LOCKED";
 
 const REMOVE: &str = "

@@ -37,6 +37,40 @@ async fn a_write_under_another_epoch_or_place_is_fenced_out() {
 }
 
 #[tokio::test]
+async fn a_write_that_waits_for_a_take_over_is_fenced_out_by_it() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    for closing in [false, true] {
+        let mut owned = waiting_run(store, worker, if closing { "a" } else { "b" }).await;
+        let commands = if closing { vec![complete()] } else { vec![] };
+        let step = owned.step(store, vec![signal("x")], commands).await;
+        // Somebody else has changed the owner and not committed yet: the write finds its fence and waits for the row.
+        let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(&database.url).await.unwrap();
+        let key = format!("run_id = '{}'", owned.key().run_id);
+        let take = format!(
+            "BEGIN; UPDATE dacapo.runs_open SET owner = NULL, owner_epoch = owner_epoch + 1 WHERE {key}; \
+             INSERT INTO dacapo.ready SELECT run_id, now(), shard, priority, namespace, task_queue, workflow_type \
+             FROM dacapo.runs_open WHERE {key}"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(take)).execute(&mut other).await.unwrap();
+        let waits = async {
+            while database
+                .count("pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+                .await
+                == 0
+            {
+                tokio::task::yield_now().await;
+            }
+            sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(owned.write(store, step), waits);
+        assert!(matches!(outcome, WriteOutcome::Fenced), "{outcome:?}");
+    }
+    database.finish().await;
+}
+
+#[tokio::test]
 async fn a_fencing_write_shuts_out_what_is_still_on_its_way() {
     let database = Database::new().await;
     let store = &database.store;
