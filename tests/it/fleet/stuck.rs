@@ -31,7 +31,10 @@ async fn code_that_never_returns_holds_up_nobody_else_and_is_tried_again() {
         })
     })
     .await;
-    assert_eq!(fleet.workers[worker].counted("dacapo_workflow_threads_lost_total"), 1);
+    eventually("the lost thread is counted", PATIENCE, async || {
+        (fleet.workers[worker].counted("dacapo_workflow_threads_lost_total") >= 1).then_some(())
+    })
+    .await;
     let after = fleet.client.start(sequence, (3, 1)).id("after").await.unwrap();
     assert_eq!(within("a run that came later ends", PATIENCE, after.result()).await.unwrap(), 3);
     assert_eq!(within("a run that was under way ends", PATIENCE, before.result()).await.unwrap(), 40);
