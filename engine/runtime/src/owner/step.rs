@@ -53,6 +53,10 @@ impl WorkflowThread {
         }
         let something = !actor.inputs.is_empty() || actor.adoption.is_some() || actor.run.wants_task(now);
         if !something {
+            let first_task_at = actor.run.first_task_at();
+            if first_task_at > now {
+                state.alarms.set(first_task_at, key, Alarm::RetryTask);
+            }
             return;
         }
         if !actor.can_activate() && !draining {

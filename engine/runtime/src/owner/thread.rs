@@ -14,7 +14,7 @@ use dacapo_core::{RunKey, WorkflowType, limits};
 
 use super::{
     Context, Input, ToOwner,
-    actor::{Actor, Phase},
+    actor::Actor,
     timers::{Alarm, Alarms},
 };
 use crate::executor::Executor;
@@ -248,7 +248,7 @@ pub(super) fn give(state: &mut State, key: RunKey, input: Input) {
         return;
     };
     actor.inputs.push(input);
-    if matches!(actor.phase, Phase::Idle) {
+    if actor.may_step() {
         state.dirty.push_back(key);
     }
 }
