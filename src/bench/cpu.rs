@@ -5,19 +5,54 @@ use std::{collections::BTreeSet, fs};
 /// Clock ticks a second in `/proc/<pid>/stat`; Linux has shown 100 to user space since 2.6, whatever the kernel's own.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The processor time of processes in microseconds; 0 where the system does not tell.
-pub(super) fn micros(pids: &BTreeSet<u32>) -> u64 {
-    pids.iter().filter_map(|pid| ticks(*pid)).sum::<u64>() * (1_000_000 / TICKS_PER_SECOND)
+/// Where user and system time stand in proc(5), counted from 1, and those of children that have ended.
+const OWN_TIMES: [usize; 2] = [14, 15];
+const CHILDREN_TIMES: [usize; 2] = [16, 17];
+
+/// The processor time of a process in microseconds; 0 where the system does not tell.
+pub(super) fn micros(pid: u32) -> u64 {
+    ticks(pid, &OWN_TIMES).unwrap_or(0) * (1_000_000 / TICKS_PER_SECOND)
+}
+
+/// The processor time of a process and of all that descend from it, those that have ended included.
+pub(super) fn family_micros(root: u32) -> u64 {
+    let living: u64 = family(root).into_iter().map(micros).sum();
+    living + ticks(root, &CHILDREN_TIMES).unwrap_or(0) * (1_000_000 / TICKS_PER_SECOND)
+}
+
+/// The most memory that a process has held since [`forget_peak`], or since it began, in bytes.
+pub(super) fn peak_memory(pid: u32) -> u64 {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// The memory that a process holds, in bytes.
+pub(super) fn memory(pid: u32) -> u64 {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// Begins to look for this process's peak of memory anew, where the system can; else the old one stays.
+pub(super) fn forget_peak() {
+    // "5" resets the high-water mark (proc(5)); a system without it shows the peak of all scenarios so far.
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The server behind a backend of Postgres, if it runs on this machine: the backend says its database in its title.
+pub(super) fn server_of(backend: u32, database: &str) -> Option<u32> {
+    let title = fs::read_to_string(format!("/proc/{backend}/cmdline")).ok()?;
+    if !title.starts_with("postgres") || !title.contains(database) {
+        return None;
+    }
+    parent(backend)
 }
 
 /// A process and all that descend from it.
-pub(super) fn family(root: u32) -> BTreeSet<u32> {
+fn family(root: u32) -> BTreeSet<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, fields(pid)?.get(1)?.parse().ok()?)))
+        .filter_map(|pid| Some((pid, parent(pid)?)))
         .collect();
     let mut family = BTreeSet::from([root]);
     loop {
@@ -33,18 +68,20 @@ pub(super) fn family(root: u32) -> BTreeSet<u32> {
     }
 }
 
-/// The most memory that a process has held, in bytes.
-pub(super) fn peak_memory(pid: u32) -> u64 {
+fn parent(pid: u32) -> Option<u32> {
+    fields(pid)?.get(1)?.parse().ok()
+}
+
+fn status_bytes(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-fn ticks(pid: u32) -> Option<u64> {
+fn ticks(pid: u32, times: &[usize]) -> Option<u64> {
     let fields = fields(pid)?;
-    // The 14th and 15th field of proc(5): user and system time; two stand before what `fields` begins with.
-    let time = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
-    Some(time(14)? + time(15)?)
+    // Two fields stand before what `fields` begins with.
+    times.iter().map(|field| fields.get(field - 3)?.parse::<u64>().ok()).sum()
 }
 
 /// The fields of a process's stat from the third on: those before may hold spaces.
@@ -62,7 +99,10 @@ mod tests {
     fn a_process_is_seen_with_its_time_and_memory() {
         let me = std::process::id();
         assert!(family(me).contains(&me));
-        assert!(peak_memory(me) > 0);
-        assert!(ticks(me).is_some());
+        assert!(parent(me).is_some_and(|parent| family(parent).contains(&me)));
+        assert!(peak_memory(me) >= memory(me) && memory(me) > 0);
+        assert!(ticks(me, &OWN_TIMES).is_some());
+        assert!(family_micros(me) >= micros(me));
+        assert_eq!(server_of(me, "postgres"), None, "this is no Postgres");
     }
 }

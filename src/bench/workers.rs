@@ -9,14 +9,31 @@ use anyhow::{Context, bail};
 use dacapo_runtime::{Engine, WorkerProcess, WorkerState};
 use dacapo_worker::Worker;
 
-use super::{BenchOptions, Database, workflows};
+use super::workflows;
 
 /// How long workers may take to join.
-const JOIN: Duration = Duration::from_secs(30);
+const JOIN: Duration = Duration::from_secs(60);
 
 /// How long workers may take to leave.
-const LEAVE: Duration = Duration::from_secs(15);
+const LEAVE: Duration = Duration::from_secs(30);
 
+/// How often they are looked at meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How workers are started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fleet<'a> {
+    /// The database, for those that are processes.
+    pub(super) url: &'a str,
+    pub(super) queue: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) workflow_threads: usize,
+    /// How many; none: one in this process.
+    pub(super) processes: Option<usize>,
+}
+
+/// Workers that run.
+#[derive(Default)]
 pub(super) struct Workers {
     processes: Vec<Child>,
     inside: Option<WorkerProcess>,
@@ -24,52 +41,55 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts them and waits until they serve the queue.
-    pub(super) async fn start(
-        database: &Database,
-        options: &BenchOptions,
-        engine: &Engine,
-        queue: &str,
-    ) -> anyhow::Result<Self> {
-        let mut workers = Self { processes: Vec::new(), inside: None };
-        if options.in_process {
-            let process = start_inside(engine, queue, options.workflow_threads)?;
+    pub(super) async fn start(engine: &Engine, fleet: Fleet<'_>) -> anyhow::Result<Self> {
+        let mut workers = Self::default();
+        let Some(processes) = fleet.processes else {
+            let process = start_inside(engine, fleet.queue, fleet.namespace, fleet.workflow_threads)?;
             let mut state = process.state();
             state.wait_for(|state| *state == WorkerState::Serving).await?;
             workers.inside = Some(process);
             return Ok(workers);
-        }
-        for _ in 0..options.workers.max(1) {
+        };
+        for _ in 0..processes {
+            // Its stdin says when this process is gone, however it went.
             let child = Command::new(std::env::current_exe()?)
-                .args(["bench-worker", "--queue", queue])
-                .args(["--workflow-threads", &options.workflow_threads.to_string()])
-                .env("DATABASE_URL", &database.url)
-                .stdin(Stdio::null())
+                .args(["bench-worker", "--queue", fleet.queue, "--namespace", fleet.namespace])
+                .args(["--workflow-threads", &fleet.workflow_threads.to_string()])
+                .env("DATABASE_URL", fleet.url)
+                .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .spawn()
                 .context("a worker process cannot be started")?;
             workers.processes.push(child);
         }
-        let joined = Instant::now();
+        let began = Instant::now();
         loop {
-            let fleet = engine.store().workers().await?;
-            let serving = fleet.iter().filter(|worker| worker.queues.iter().any(|served| served.as_str() == queue));
+            let fleet_now = engine.store().workers().await?;
+            let serving = fleet_now.iter().filter(|one| one.queues.iter().any(|queue| queue.as_str() == fleet.queue));
             if serving.count() == workers.processes.len() {
                 return Ok(workers);
             }
-            for child in &mut workers.processes {
-                if let Some(status) = child.try_wait()? {
-                    bail!("a worker process ended with {status} before it joined");
-                }
-            }
-            if joined.elapsed() > JOIN {
+            workers.check()?;
+            if began.elapsed() > JOIN {
                 bail!("the worker processes did not join within {} s", JOIN.as_secs());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
-    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
-        self.processes.iter().map(Child::id)
+    /// The processes, if they are of their own.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.processes.iter().map(Child::id).collect()
+    }
+
+    /// Makes sure that none has ended by itself.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        for child in &mut self.processes {
+            if let Some(status) = child.try_wait()? {
+                bail!("worker process {} ended with {status} while it was measured; see above what it said", child.id());
+            }
+        }
+        Ok(())
     }
 
     /// Tells them to stop, and waits until they have.
@@ -85,7 +105,7 @@ impl Workers {
         let told = Instant::now();
         while !self.processes.is_empty() && told.elapsed() < LEAVE {
             self.processes.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
         if !self.processes.is_empty() {
             bail!("a worker process did not stop within {} s of SIGTERM", LEAVE.as_secs());
@@ -104,9 +124,15 @@ impl Drop for Workers {
 }
 
 /// Starts a worker of the measured workflows in this process.
-pub(crate) fn start_inside(engine: &Engine, queue: &str, workflow_threads: usize) -> anyhow::Result<WorkerProcess> {
+pub(crate) fn start_inside(
+    engine: &Engine,
+    queue: &str,
+    namespace: &str,
+    workflow_threads: usize,
+) -> anyhow::Result<WorkerProcess> {
     Ok(Worker::new(engine)
         .task_queue(queue)
+        .namespace(namespace)
         .workflow_threads(workflow_threads)
         .registry(workflows::registry())
         .start()?)

@@ -1,13 +1,39 @@
 //! The workflows that are measured, and the hidden worker that runs them.
 
-use dacapo_worker::{ActivityContext, ActivityError, Registry, WorkflowContext, WorkflowError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use dacapo_worker::{ActivityContext, ActivityError, Registry, WorkflowContext, WorkflowError, define::Signal};
 use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
 
 /// Activities of one `sequence` workflow.
 pub(super) const SEQUENCE: u64 = 10;
 
 /// Activities of one `fanout` workflow.
 pub(super) const FANOUT: u64 = 100;
+
+/// Activities that a `mixed` workflow runs at once.
+pub(super) const MIXED_FANOUT: u64 = 5;
+
+/// Activities that a `mixed` workflow runs one after the other.
+pub(super) const MIXED_SEQUENCE: u64 = 3;
+
+/// The timer of a `mixed` workflow: short, so that it is its firing that is measured and not the wait.
+const MIXED_TIMER: Duration = Duration::from_millis(20);
+
+/// The signal that every measured workflow hears.
+pub(super) const SIGNAL: &str = "bench.signal";
+
+const HEARD: Signal<String> = Signal::new(SIGNAL);
+
+/// What a workflow of many steps is given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Steps {
+    /// How many.
+    pub(super) steps: u64,
+    /// The payload of each.
+    pub(super) body: String,
+}
 
 struct Bench;
 
@@ -25,21 +51,59 @@ async fn noop(ctx: WorkflowContext, body: String) -> Result<String, WorkflowErro
 }
 
 #[dacapo_worker::workflow(name = "bench.sequence")]
-async fn sequence(ctx: WorkflowContext, body: String) -> Result<String, WorkflowError> {
-    let mut body = body;
-    for _ in 0..SEQUENCE {
+async fn sequence(ctx: WorkflowContext, input: Steps) -> Result<String, WorkflowError> {
+    let mut body = input.body;
+    for _ in 0..input.steps {
         body = ctx.activity(Bench::echo, body).await?;
     }
     Ok(body)
 }
 
 #[dacapo_worker::workflow(name = "bench.fanout")]
-async fn fanout(ctx: WorkflowContext, body: String) -> Result<usize, WorkflowError> {
-    let all = try_join_all((0..FANOUT).map(|_| ctx.activity(Bench::echo, body.clone()))).await?;
+async fn fanout(ctx: WorkflowContext, input: Steps) -> Result<usize, WorkflowError> {
+    let all = try_join_all((0..input.steps).map(|_| ctx.activity(Bench::echo, input.body.clone()))).await?;
     Ok(all.len())
+}
+
+/// What an agent does: looks at several things at once, works step by step, asks a person, waits a little.
+#[dacapo_worker::workflow(name = "bench.mixed")]
+async fn mixed(ctx: WorkflowContext, body: String) -> Result<String, WorkflowError> {
+    try_join_all((0..MIXED_FANOUT).map(|_| ctx.activity(Bench::echo, body.clone()))).await?;
+    let mut body = body;
+    for _ in 0..MIXED_SEQUENCE {
+        body = ctx.activity(Bench::echo, body).await?;
+    }
+    let approval = ctx.receive(&HEARD).await?;
+    ctx.sleep(MIXED_TIMER).await?;
+    Ok(approval)
+}
+
+/// Hears so many signals, and says how many it heard.
+#[dacapo_worker::workflow(name = "bench.signals")]
+async fn signals(ctx: WorkflowContext, input: Steps) -> Result<u64, WorkflowError> {
+    for _ in 0..input.steps {
+        ctx.receive(&HEARD).await?;
+    }
+    Ok(input.steps)
+}
+
+/// Sleeps until a moment in microseconds since 1970, and says how many microseconds late it woke.
+#[dacapo_worker::workflow(name = "bench.timer")]
+async fn timer(ctx: WorkflowContext, due_us: u64) -> Result<u64, WorkflowError> {
+    let due = UNIX_EPOCH + Duration::from_micros(due_us);
+    ctx.sleep_until(due).await?;
+    let late = ctx.now().duration_since(due).map_or(0, |late| late.as_micros());
+    Ok(u64::try_from(late).unwrap_or(u64::MAX))
 }
 
 /// The registry of a worker that is measured.
 pub(super) fn registry() -> Registry {
-    Registry::new().workflow(noop).workflow(sequence).workflow(fanout).activities(Bench)
+    Registry::new()
+        .workflow(noop)
+        .workflow(sequence)
+        .workflow(fanout)
+        .workflow(mixed)
+        .workflow(signals)
+        .workflow(timer)
+        .activities(Bench)
 }

@@ -96,6 +96,7 @@ impl From<ClientError> for Stop {
             | ClientError::NotOpen { .. }
             | ClientError::TooManySignals { .. } => Exit::Conflict,
             ClientError::Unavailable { .. } => Exit::Database,
+            ClientError::Stuck { .. } => Exit::Internal,
             ClientError::Store(error) => return error.clone().into(),
         };
         Self::new(exit, chain(&error))

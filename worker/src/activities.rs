@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use dacapo_core::{ActivityResult, ActivityType, Failure, FailureKind, transition::ActivityTask};
 use dacapo_runtime::{ActivityControl, ActivityFuture, ActivityRunner};
-use tracing::Instrument;
 
 use crate::{activity_context::ActivityContext, define::ActivityTable};
 
@@ -37,30 +36,16 @@ impl ActivityRunner for Activities {
             // Another worker of the queue may have it, so the retry policy decides.
             return Box::pin(std::future::ready(ActivityResult::Failed(Failure::application(NOT_REGISTERED, message))));
         };
-        // An error span, so that the ids stand beside every event that is logged at all.
-        let span = tracing::error_span!(
-            "activity",
-            namespace = %task.namespace,
-            workflow_id = %task.workflow_id,
-            run_id = %task.run.run_id,
-            activity_type = %task.activity_type,
-            activity_id = task.activity_id,
-            attempt = task.attempt,
-            correlation_id = task.correlation_id.as_str(),
-        );
         let canceled = control.canceled().clone();
         let attempt = definition.attempt(ActivityContext::new(Arc::clone(&task), control), &task.input);
-        Box::pin(
-            async move {
-                match attempt.await.map_err(Failure::from) {
-                    Ok(result) => ActivityResult::Completed(result),
-                    Err(failure) if failure.kind == FailureKind::Canceled && canceled.is_cancelled() => {
-                        ActivityResult::Canceled { details: failure.details }
-                    }
-                    Err(failure) => ActivityResult::Failed(failure),
+        Box::pin(async move {
+            match attempt.await.map_err(Failure::from) {
+                Ok(result) => ActivityResult::Completed(result),
+                Err(failure) if failure.kind == FailureKind::Canceled && canceled.is_cancelled() => {
+                    ActivityResult::Canceled { details: failure.details }
                 }
+                Err(failure) => ActivityResult::Failed(failure),
             }
-            .instrument(span),
-        )
+        })
     }
 }

@@ -140,6 +140,11 @@ pub trait Store: Send + Sync + 'static {
     /// Subscribes to hints. They may be late, doubled or missing; the tables are the truth.
     fn hints(&self) -> HintReceiver;
 
+    /// Asks that hints tell of runs that other processes close, and says whether they do by now. As long as they do,
+    /// nothing but a lost hint keeps the close of a run from being heard of; a break in between is told as
+    /// [`Hint::Everything`].
+    fn hear_closed(&self) -> bool;
+
     /// Finds the newest run of a workflow id, or a given one.
     async fn find_run(
         &self,

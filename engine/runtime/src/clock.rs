@@ -13,6 +13,8 @@ use std::{
 
 use dacapo_core::Timestamp;
 
+use crate::virtual_time::VirtualTime;
+
 /// How far back an answer must lie for the database's clock to have been set back; far above what an answer takes.
 const SET_BACK: Duration = Duration::from_secs(5);
 
@@ -30,19 +32,61 @@ impl Estimate {
     }
 }
 
-/// Estimates the database's clock.
+/// Where the time comes from.
 #[derive(Debug)]
-pub(crate) struct Clock(Mutex<Estimate>);
+enum Source {
+    /// The database, estimated.
+    Database(Mutex<Estimate>),
+    /// A test, which moves it.
+    Virtual(VirtualTime),
+}
+
+/// Estimates the database's clock, or shows the time of a test.
+#[derive(Debug)]
+pub(crate) struct Clock(Source);
 
 impl Clock {
     /// Begins with an answer of the database that has just arrived.
     pub(crate) fn new(said: Timestamp) -> Self {
-        Self(Mutex::new(Estimate { arrived: Instant::now(), said, shown: said }))
+        Self(Source::Database(Mutex::new(Estimate { arrived: Instant::now(), said, shown: said })))
+    }
+
+    /// Shows the time of a test.
+    pub(crate) fn in_virtual_time(time: VirtualTime) -> Self {
+        Self(Source::Virtual(time))
+    }
+
+    /// The time of a test, if this clock shows one.
+    pub(crate) fn virtual_time(&self) -> Option<&VirtualTime> {
+        match &self.0 {
+            Source::Database(_) => None,
+            Source::Virtual(time) => Some(time),
+        }
+    }
+
+    /// Takes note that somebody may have come to rest.
+    pub(crate) fn rested(&self) {
+        if let Source::Virtual(time) = &self.0 {
+            time.stir();
+        }
+    }
+
+    /// Waits until a point in time; without one, for ever.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub(crate) async fn sleep_until(&self, at: Option<Timestamp>) {
+        match (at, &self.0) {
+            (Some(at), Source::Database(_)) => tokio::time::sleep(at.since(self.now())).await,
+            (Some(at), Source::Virtual(time)) => time.sleep_of(None, at).elapsed().await,
+            (None, _) => std::future::pending().await,
+        }
     }
 
     /// Takes an answer of the database that has just arrived.
     pub(crate) fn adjust(&self, said: Timestamp) {
-        let mut estimate = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Source::Database(estimate) = &self.0 else { return };
+        let mut estimate = estimate.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = estimate.now();
         let shown = if said.plus(SET_BACK) < shown { said } else { shown };
         *estimate = Estimate { arrived: Instant::now(), said, shown };
@@ -50,7 +94,10 @@ impl Clock {
 
     /// Gives the estimate.
     pub(crate) fn now(&self) -> Timestamp {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).now()
+        match &self.0 {
+            Source::Database(estimate) => estimate.lock().unwrap_or_else(PoisonError::into_inner).now(),
+            Source::Virtual(time) => time.now(),
+        }
     }
 }
 

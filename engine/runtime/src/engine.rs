@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 use crate::{
     client::{Client, LocalStarter, waits::Waits},
     clock::Clock,
+    memory::MemoryStore,
+    virtual_time::VirtualTime,
 };
 
 /// The engine of a process. Cloning gives another handle on the same engine.
@@ -42,6 +44,20 @@ impl Engine {
             starters: Arc::default(),
             store,
         })
+    }
+
+    /// Makes an engine in memory whose time stands still until it is moved, for tests.
+    pub fn in_virtual_time() -> (Self, VirtualTime) {
+        let store = Arc::new(MemoryStore::with_manual_clock());
+        let time = VirtualTime::new(Arc::clone(&store));
+        let store: Arc<dyn Store> = store;
+        let engine = Self {
+            waits: Arc::new(Waits::new(Arc::clone(&store))),
+            clock: Arc::new(Clock::in_virtual_time(time.clone())),
+            starters: Arc::default(),
+            store,
+        };
+        (engine, time)
     }
 
     /// The store.

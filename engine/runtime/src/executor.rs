@@ -1,14 +1,22 @@
 //! What the runtime asks of those who run user code: workflow code on the runtime's own threads ([`Executor`]),
 //! activities on the process's tokio runtime ([`ActivityRunner`]).
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use dacapo_core::{
-    ActivityResult, ActivityType, Command, Event, Failure, Payload, RunKey, WorkflowType,
+    ActivityResult, ActivityType, Command, Event, Failure, Payload, RunId, RunKey, Shard, Timestamp, WorkflowType,
     event::{WorkflowExecutionStarted, WorkflowTaskFailedCause},
     transition::ActivityTask,
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{clock::Clock, virtual_time::AttemptKey};
 
 /// One workflow task for the code to run.
 #[derive(Debug)]
@@ -68,6 +76,9 @@ pub trait ExecutorFactory: Send + Sync + 'static {
 pub struct ActivityControl {
     pub(crate) canceled: CancellationToken,
     pub(crate) heartbeats: tokio::sync::watch::Sender<Heartbeat>,
+    pub(crate) attempt: AttemptKey,
+    /// The engine's clock; without one, the machine's.
+    pub(crate) clock: Option<Arc<Clock>>,
 }
 
 /// The latest sign of life of an attempt.
@@ -82,7 +93,9 @@ pub struct Heartbeat {
 impl ActivityControl {
     /// Makes a control that nobody listens to, for running an activity by itself in a test.
     pub fn detached() -> Self {
-        Self { canceled: CancellationToken::new(), heartbeats: tokio::sync::watch::channel(Heartbeat::default()).0 }
+        let heartbeats = tokio::sync::watch::channel(Heartbeat::default()).0;
+        let run = RunKey { shard: Shard(0), run_id: RunId(Uuid::nil()) };
+        Self { canceled: CancellationToken::new(), heartbeats, attempt: (run, 0, 0), clock: None }
     }
 
     /// Says that the attempt is alive, and what the next one should know. Cheap: the runtime sends on only as often as
@@ -94,6 +107,29 @@ impl ActivityControl {
                 heartbeat.details = details;
             }
         });
+    }
+
+    /// Waits for a time of the engine's clock, which in tests moves on its own.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn sleep(&self, duration: Duration) {
+        let time = self.clock.as_ref().and_then(|clock| clock.virtual_time());
+        let Some(time) = time else { return tokio::time::sleep(duration).await };
+        let sleep = time.sleep_of(Some(self.attempt), time.now().plus(duration));
+        tokio::select! {
+            () = sleep.elapsed() => return,
+            () = self.canceled.cancelled() => sleep.told(),
+        }
+        sleep.elapsed().await;
+    }
+
+    /// Gives the time of the engine's clock.
+    pub fn now(&self) -> Timestamp {
+        match &self.clock {
+            Some(clock) => clock.now(),
+            None => Timestamp::default().plus(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+        }
     }
 
     /// Completes when the attempt should stop: its run asked for it or closed, its time is up, or the process shuts

@@ -10,6 +10,7 @@ pub mod memory;
 mod options;
 mod owner;
 mod roles;
+mod virtual_time;
 mod worker_process;
 
 pub use client::{Client, ClientError, LocalStarter, PATIENCE, Started, WorkflowExecution};
@@ -20,4 +21,5 @@ pub use executor::{
 };
 pub use memory::MemoryStore;
 pub use options::WorkerOptions;
+pub use virtual_time::VirtualTime;
 pub use worker_process::{WorkerError, WorkerProcess, WorkerState};

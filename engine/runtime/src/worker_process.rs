@@ -207,6 +207,9 @@ impl Life {
         let context = self.context(worker, &store);
         let owners = Owners::start(&context);
         context.pool.connect(owners.clone());
+        if let Some(time) = context.clock.virtual_time() {
+            time.join(&context, &owners);
+        }
         let bells = Bells::new(Arc::clone(&context.timer_due));
         let starter: Arc<dyn LocalStarter> = Arc::new(OwnedHere {
             context: Arc::clone(&context),
@@ -247,6 +250,9 @@ impl Life {
         owners.tell_all(|| ToOwner::Stop);
         context.tracker.close();
         let _ = tokio::time::timeout(LAST_WRITES, context.tracker.wait()).await;
+        if let Some(time) = context.clock.virtual_time() {
+            time.leave(&context);
+        }
         ended
     }
 

@@ -92,7 +92,7 @@ impl PgStore {
     }
 
     /// Makes sure that this process hears of runs that close: somebody here waits for one.
-    pub(crate) fn hear_closed(&self) {
+    fn ask_for_closed(&self) {
         if !self.hears_closed.swap(true, Ordering::Relaxed) {
             self.ask(Ask::Closed);
         }
@@ -213,6 +213,11 @@ impl Store for PgStore {
     fn hints(&self) -> HintReceiver {
         self.ask(Ask::Hints);
         self.hints.subscribe()
+    }
+
+    fn hear_closed(&self) -> bool {
+        self.ask_for_closed();
+        self.hints.hears_closed()
     }
 
     async fn find_run(

@@ -45,7 +45,8 @@ const REPORT_RETRY: Duration = Duration::from_millis(200);
 
 impl Attempt {
     pub(super) async fn run(self) {
-        let span = tracing::info_span!(
+        // An error span, so that the ids stand beside every event that is logged at all.
+        let span = tracing::error_span!(
             "activity",
             namespace = %self.task.namespace,
             workflow_id = %self.task.workflow_id,
@@ -89,7 +90,9 @@ impl Attempt {
         }
         let started_at = self.pool.clock.now();
         let (heartbeats, heard) = tokio::sync::watch::channel(Heartbeat::default());
-        let control = ActivityControl { canceled: self.canceled.clone(), heartbeats };
+        let attempt = (self.task.run, self.task.activity_id, self.task.attempt);
+        let clock = Some(Arc::clone(&self.pool.clock));
+        let control = ActivityControl { canceled: self.canceled.clone(), heartbeats, attempt, clock };
         let future = self.pool.runner.run(Arc::clone(&self.task), control);
         let mut heartbeats = Heartbeats::new(self, started_at, heard);
         let ended = self.drive(future, &mut heartbeats).await;

@@ -52,7 +52,7 @@ impl<'a> Heartbeats<'a> {
                     Ok(()) => self.heard_at = self.attempt.pool.clock.now(),
                     Err(_) => self.said_all = true,
                 },
-                () = sleep_until(next, now) => {}
+                () = self.attempt.pool.clock.sleep_until(next) => {}
             }
         }
     }
@@ -94,11 +94,4 @@ fn interval(heartbeat_ms: Option<u64>) -> Duration {
     heartbeat_ms.map_or(limits::HEARTBEAT_INTERVAL_MAX, |ms| {
         Duration::from_millis(ms * limits::HEARTBEAT_THROTTLE_PERCENT / 100).min(limits::HEARTBEAT_INTERVAL_MAX)
     })
-}
-
-async fn sleep_until(at: Option<Timestamp>, now: Timestamp) {
-    match at {
-        Some(at) => tokio::time::sleep(at.since(now)).await,
-        None => std::future::pending().await,
-    }
 }

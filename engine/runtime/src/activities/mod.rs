@@ -22,7 +22,7 @@ use dacapo_core::{
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock::Clock, executor::ActivityRunner, owner::Owners};
+use crate::{clock::Clock, executor::ActivityRunner, owner::Owners, virtual_time::AttemptKey};
 
 /// Where an attempt came from, and so where its outcome goes.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +106,12 @@ impl ActivityPool {
     /// Slots that are free.
     pub(crate) fn room(&self) -> usize {
         self.slots.available_permits()
+    }
+
+    /// Every attempt that runs or waits for a slot here, and whether it was told to stop.
+    pub(crate) fn attempts(&self) -> Vec<(AttemptKey, bool)> {
+        let running = self.lock();
+        running.iter().map(|((run, id), it)| ((*run, *id, it.attempt), it.canceled.is_cancelled())).collect()
     }
 
     /// Attempts that run or wait for a slot here.
@@ -200,6 +206,7 @@ impl ActivityPool {
         }
         drop(running);
         self.freed.notify_one();
+        self.clock.rested();
     }
 
     fn tell_owner(&self, run: RunKey, outcome: ActivityOutcome) {

@@ -88,6 +88,12 @@ pub enum ClientError {
         /// How long the client tried.
         tried_for: Duration,
     },
+    /// In a test with virtual time: nothing that can still happen would end the wait.
+    #[error("{problem}")]
+    Stuck {
+        /// What the run waits for, and what would help.
+        problem: String,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -32,6 +32,7 @@ use self::waits::Waits;
 use crate::{
     clock::Clock,
     describe::{Description, explain},
+    virtual_time::VirtualTime,
 };
 
 /// How long a call is repeated while the database does not answer: longer than a restart of Postgres, shorter than
@@ -174,11 +175,17 @@ impl Client {
             request.identity = self.identity.to_string();
         }
         request.validate()?;
+        let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
         if let Some(Message { body: MessageBody::Signal { name, .. }, .. }) = &request.signal {
             validate("signal name", name).map_err(|error| ClientError::Invalid { problem: error.to_string() })?;
         }
-        let outcome = self.start_until_definite(&request).await?;
         let asked_for = request.key();
+        self.shared.waits.starting(asked_for);
+        let outcome = self.start_until_definite(&request).await;
+        if !matches!(outcome, Ok(StartOutcome::Started)) {
+            self.shared.waits.not_started(asked_for);
+        }
+        let outcome = outcome?;
         let workflow_id = request.workflow_id;
         match outcome {
             StartOutcome::Started => Ok(Started { run: asked_for, new: true }),
@@ -283,7 +290,12 @@ impl Client {
     /// # Errors
     /// [`ClientError::Store`] when the run's end can never be read.
     pub async fn result_of(&self, run: RunKey) -> Result<RunResult, ClientError> {
-        Ok(self.shared.waits.wait(run).await?)
+        let Some(time) = self.shared.clock.virtual_time() else { return Ok(self.shared.waits.wait(run).await?) };
+        let (_waiting, given_up) = time.wait_for(run);
+        tokio::select! {
+            result = self.shared.waits.wait(run) => Ok(result?),
+            Ok(problem) = given_up => Err(ClientError::Stuck { problem }),
+        }
     }
 
     /// Finds a run.
@@ -396,6 +408,7 @@ impl Client {
     /// Sends a message to a run. When only the workflow id is given and its newest run closes meanwhile, the message
     /// follows to the run that was started after it.
     async fn send(&self, to: &WorkflowExecution, body: MessageBody) -> Result<(), ClientError> {
+        let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
         let message = self.message(body);
         let mut run = match to.run_id {
             Some(run_id) => RunKey { shard: Shard::of(&self.namespace, &to.workflow_id), run_id },

@@ -3,11 +3,17 @@
 //! A wait is registered first and looked up once afterwards, so that a run that closes in between is seen by one of the
 //! two. From then on the hints of closing flushes wake it, in batches of one query each; closings in this process bring
 //! the result along. Hints may be lost: a slow poll goes round all waits and bounds what that costs.
+//!
+//! A run that this process has just started, and of whose close no hint has told since, needs no look-up: its closing
+//! hint is still to come.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +37,10 @@ const POLL_RUNS_MAX: usize = 2_000;
 /// The runs that one query looks up, so that results of some size do not pile up in one answer.
 const LOOKUP_RUNS_MAX: usize = 500;
 
+/// The started runs that are remembered until they close or are waited for; beyond that all are forgotten, which costs
+/// each later wait one look-up.
+const STARTED_RUNS_MAX: usize = 50_000;
+
 type Waiter = oneshot::Sender<StoreResult<RunResult>>;
 
 /// The waits of a process.
@@ -45,6 +55,8 @@ struct Waiting {
     runs: BTreeMap<RunKey, Vec<Waiter>>,
     /// Registered, and not looked up since.
     fresh: Vec<RunKey>,
+    /// Started here, and not closed as far as the hints since have told.
+    started: HashSet<RunKey>,
     /// Where the slow poll goes on.
     polled_up_to: Option<RunKey>,
 }
@@ -53,6 +65,8 @@ struct Registry {
     store: Arc<dyn Store>,
     waiting: Mutex<Waiting>,
     registered: Notify,
+    /// Whether somebody here has waited: a process that only starts runs need not hear of all that close.
+    waited: AtomicBool,
 }
 
 impl std::fmt::Debug for Registry {
@@ -65,7 +79,12 @@ impl Waits {
     /// Starts the task that feeds the waits; it ends when the value is dropped.
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         let hints = store.hints();
-        let registry = Arc::new(Registry { store, waiting: Mutex::default(), registered: Notify::new() });
+        let registry = Arc::new(Registry {
+            store,
+            waiting: Mutex::default(),
+            registered: Notify::new(),
+            waited: AtomicBool::new(false),
+        });
         let feeder = tokio::spawn(feed(Arc::clone(&registry), hints));
         Self { registry, _feeder: AbortOnDropHandle::new(feeder) }
     }
@@ -85,6 +104,24 @@ impl Waits {
         })
     }
 
+    /// Takes note of a run that is about to be started here: a wait for it needs no look-up as long as no hint tells of
+    /// its close.
+    pub(crate) fn starting(&self, run: RunKey) {
+        if !self.registry.waited.load(Ordering::Relaxed) || !self.registry.store.hear_closed() {
+            return;
+        }
+        let mut waiting = self.registry.lock();
+        if waiting.started.len() >= STARTED_RUNS_MAX {
+            waiting.started.clear();
+        }
+        waiting.started.insert(run);
+    }
+
+    /// Takes note that a start did not make this very run now.
+    pub(crate) fn not_started(&self, run: RunKey) {
+        self.registry.lock().started.remove(&run);
+    }
+
     /// Tells the end of a run that this process closed.
     pub(crate) fn closed(&self, run: RunKey, result: &RunResult) {
         self.registry.resolve(run, &Ok(result.clone()));
@@ -97,15 +134,24 @@ impl Registry {
     }
 
     fn register(&self, run: RunKey, waiter: Waiter) {
+        if !self.waited.swap(true, Ordering::Relaxed) {
+            self.store.hear_closed();
+        }
         let mut waiting = self.lock();
         waiting.runs.entry(run).or_default().push(waiter);
+        if waiting.started.remove(&run) {
+            return;
+        }
         waiting.fresh.push(run);
         drop(waiting);
         self.registered.notify_one();
     }
 
     fn resolve(&self, run: RunKey, result: &StoreResult<RunResult>) {
-        let waiters = self.lock().runs.remove(&run).unwrap_or_default();
+        let mut waiting = self.lock();
+        waiting.started.remove(&run);
+        let waiters = waiting.runs.remove(&run).unwrap_or_default();
+        drop(waiting);
         for waiter in waiters {
             // Whoever gave up waiting needs no answer.
             let _ = waiter.send(result.clone());
@@ -136,11 +182,21 @@ impl Registry {
     fn hinted(&self, first: Hint, hints: &mut HintReceiver) -> Vec<RunKey> {
         let mut next = Some(first);
         let mut runs = Vec::new();
-        let waiting = self.lock();
+        let mut waiting = self.lock();
         while let Some(hint) = next {
             match hint {
-                Hint::Closed(closed) => runs.extend(closed.into_iter().filter(|run| waiting.runs.contains_key(run))),
-                Hint::Everything => runs.extend(waiting.runs.keys().copied()),
+                Hint::Closed(closed) => {
+                    for run in closed {
+                        waiting.started.remove(&run);
+                        if waiting.runs.contains_key(&run) {
+                            runs.push(run);
+                        }
+                    }
+                }
+                Hint::Everything => {
+                    waiting.started.clear();
+                    runs.extend(waiting.runs.keys().copied());
+                }
                 Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Inbox(_) | Hint::WorkerGone => {}
             }
             next = hints.next().now_or_never();
@@ -232,6 +288,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_run_started_here_is_not_looked_up_until_a_hint_tells_of_its_close() {
+        let store = Arc::new(MemoryStore::new());
+        let engine = Engine::new(Arc::clone(&store) as _).await.unwrap();
+        let registry = &engine.waits().registry;
+        let first = started(&engine, "first").await;
+        closed(&*store, first).await;
+        engine.waits().wait(first).await.unwrap();
+        let run = started(&engine, "run").await;
+        let (waiter, result) = oneshot::channel();
+        registry.register(run, waiter);
+        assert!(registry.lock().fresh.is_empty());
+        closed(&*store, run).await;
+        assert_eq!(result.await.unwrap().unwrap().status, RunStatus::Terminated);
+
+        // Closed before anybody waits: the hint comes first, and the wait looks the run up.
+        let run = started(&engine, "another").await;
+        closed(&*store, run).await;
+        while registry.lock().started.contains(&run) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(engine.waits().wait(run).await.unwrap().status, RunStatus::Terminated);
+    }
+
+    #[tokio::test]
     async fn ten_thousand_waits_end_by_hints() {
         let store = Arc::new(MemoryStore::new());
         let engine = Engine::new(Arc::clone(&store) as _).await.unwrap();
@@ -257,7 +337,8 @@ mod tests {
     #[tokio::test]
     async fn the_slow_poll_goes_round_and_forgets_waits_that_were_given_up() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let registry = Registry { store, waiting: Mutex::default(), registered: Notify::new() };
+        let registry =
+            Registry { store, waiting: Mutex::default(), registered: Notify::new(), waited: AtomicBool::new(false) };
         let keys: Vec<RunKey> = (0..POLL_RUNS_MAX as u128 + 5)
             .map(|number| RunKey { shard: dacapo_core::Shard(0), run_id: dacapo_core::RunId(Uuid::from_u128(number)) })
             .collect();

@@ -11,6 +11,7 @@ mod claim;
 mod fleet;
 mod inbox;
 mod query;
+mod rest;
 mod start;
 mod state;
 mod sweep;
@@ -26,7 +27,7 @@ use std::{
 
 use async_trait::async_trait;
 use dacapo_core::{
-    Message, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId, WorkflowId,
+    ActivityId, Message, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId, WorkflowId,
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
         ClaimedRuns, HeartbeatAnswer, Hint, HintBoard, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun,
@@ -103,6 +104,11 @@ impl MemoryStore {
     pub fn next_due_at(&self) -> Option<Timestamp> {
         let now = self.now();
         lock(&self.state).next_due_at(now)
+    }
+
+    /// Whether nothing waits in the tables that a worker could take now; `runs` says which attempts are under way.
+    pub(crate) fn is_at_rest(&self, runs: impl Fn(RunKey, ActivityId) -> bool) -> bool {
+        self.read(|state, now| state.is_at_rest(now, runs))
     }
 
     /// Runs one transaction: changes under the lock, hints after it.
@@ -223,6 +229,10 @@ impl Store for MemoryStore {
 
     fn hints(&self) -> HintReceiver {
         self.board.subscribe()
+    }
+
+    fn hear_closed(&self) -> bool {
+        true
     }
 
     async fn find_run(

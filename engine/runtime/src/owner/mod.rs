@@ -7,6 +7,7 @@
 //! SQL, decisions (they are in core), and the code of workflows (it is behind [`crate::Executor`]).
 
 mod actor;
+mod rest;
 mod settle;
 mod start;
 mod step;
@@ -128,6 +129,8 @@ pub(crate) enum ToOwner {
     Drain,
     /// The registration is over: forget everything.
     Forget,
+    /// Time has moved: look at the alarms.
+    Look,
     /// Look at the channel's end.
     Stop,
 }

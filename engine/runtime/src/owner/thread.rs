@@ -66,6 +66,11 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether everything that the thread was told has been taken.
+    pub(super) fn has_heard_all(&self) -> bool {
+        self.receiver.is_empty()
+    }
 }
 
 /// A workflow thread, as others see it.
@@ -138,6 +143,7 @@ impl WorkflowThread {
             self.release_gathered(&mut state);
             let wait = state.alarms.wait(now);
             drop(state);
+            self.shared.context.clock.rested();
             let received = match wait {
                 Some(wait) => self.shared.receiver.recv_timeout(wait),
                 None => self.shared.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -189,6 +195,7 @@ impl WorkflowThread {
                 state.dirty.extend(keys);
             }
             ToOwner::Forget => self.forget_all(state),
+            ToOwner::Look => {}
             ToOwner::Stop => state.stopped = true,
         }
     }

@@ -68,7 +68,7 @@ impl Alarm {
                 }
                 Some(at) => {
                     tokio::select! {
-                        () = tokio::time::sleep(at.since(now)) => {}
+                        () = clock.sleep_until(Some(at)) => {}
                         () = self.changed.notified() => {}
                     }
                 }

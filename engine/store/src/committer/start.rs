@@ -70,7 +70,7 @@ impl Flush for Start {
     const LANE: &'static str = "start";
 
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
-        let mut taken = take_one_per_run(queue, |entry| entry.work.start.request.key());
+        let mut taken = take_one_per_run(queue, |entry| entry.work.start.transition.key);
         // One owner's row is locked in a flush; starts of another owner go with the next.
         let owner = taken.first().and_then(|entry| entry.work.start.owner);
         let others: Vec<Entry<Self>> = taken.extract_if(.., |entry| entry.work.start.owner != owner).collect();
@@ -95,7 +95,7 @@ impl Flush for Start {
             outcomes[place] = outcome.map(|outcome| match outcome {
                 // The run is there because an earlier try of this very start went through.
                 StartOutcome::Duplicate { run, owned }
-                    if work.uncertain && run == work.start.request.key() && (owned || owner.is_none()) =>
+                    if work.uncertain && run == work.start.transition.key && (owned || owner.is_none()) =>
                 {
                     StartOutcome::Started
                 }
@@ -134,7 +134,7 @@ impl Flush for Start {
 /// The order in which starts lock: by workflow id.
 fn order(start: &StartWrite) -> (i16, &str, &str) {
     let request = &start.request;
-    (request.key().shard.0, request.namespace.as_str(), request.workflow_id.as_str())
+    (start.transition.key.shard.0, request.namespace.as_str(), request.workflow_id.as_str())
 }
 
 /// Writes starts of one owner. Gives the places of those that were not started; `None` when the owner may not own.

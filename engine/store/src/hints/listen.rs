@@ -88,6 +88,7 @@ impl Listener {
                 () = stop.cancelled() => return,
             };
             self.hints.set_listening(false);
+            self.hints.set_hears_closed(false);
             if let Err(error) = lost {
                 tracing::warn!(%error, "the listening connection was lost");
             }
@@ -111,6 +112,7 @@ impl Listener {
         }
         self.answer_joining();
         self.hints.set_listening(true);
+        self.hints.set_hears_closed(self.channels.contains(wire::CLOSED));
         // Whatever was said while nobody listened is lost.
         self.hints.publish_here(&Hint::Everything);
         loop {
@@ -152,6 +154,7 @@ impl Listener {
         }
         self.answer_joining();
         if self.channels.contains(wire::CLOSED) && !before.contains(wire::CLOSED) {
+            self.hints.set_hears_closed(true);
             // Runs may have closed between the look that led here and this moment.
             self.hints.publish_here(&Hint::Everything);
         }

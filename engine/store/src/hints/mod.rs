@@ -14,7 +14,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -63,6 +63,8 @@ struct Shared {
     filled: Notify,
     /// Since when this process listens, while it does.
     listens_since: Mutex<Option<Instant>>,
+    /// Whether this process hears of runs that others close.
+    hears_closed: AtomicBool,
     /// The database's clock minus this machine's, in microseconds.
     clock_offset: AtomicI64,
 }
@@ -102,6 +104,16 @@ impl Hints {
     /// Notes that this process listens from now on, or does not any more.
     pub(crate) fn set_listening(&self, listens: bool) {
         *lock(&self.shared.listens_since) = listens.then(Instant::now);
+    }
+
+    /// Notes whether this process hears of runs that others close.
+    pub(crate) fn set_hears_closed(&self, hears: bool) {
+        self.shared.hears_closed.store(hears, Ordering::Release);
+    }
+
+    /// Says whether this process hears of runs that others close.
+    pub(crate) fn hears_closed(&self) -> bool {
+        self.shared.hears_closed.load(Ordering::Acquire)
     }
 
     /// Says whether this process has listened without a break for some time.

@@ -1,8 +1,12 @@
 //! Logs: to stderr, for people on a terminal, as JSON lines elsewhere.
 
+mod span_fields;
+
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*, util::TryInitError};
+
+use self::span_fields::SpanFields;
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +37,12 @@ pub fn install(filter: Option<&str>, default: &str) -> Result<(), LoggingError> 
     if io::stderr().is_terminal() {
         registry.with(fmt::layer().with_writer(io::stderr)).try_init()
     } else {
-        let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(io::stderr);
+        let lines = fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .fmt_fields(SpanFields)
+            .with_writer(io::stderr);
         registry.with(lines).try_init()
     }
     .map_err(LoggingError::Installed)
