@@ -1,0 +1,54 @@
+//! Whether the workflow threads have anything to do: asked by virtual time before it moves on.
+
+use dacapo_core::Timestamp;
+
+use super::{
+    Owners,
+    actor::{Actor, Phase},
+    thread::Shared,
+};
+
+impl Owners {
+    /// The steps that the threads have made.
+    pub(crate) fn steps(&self) -> u64 {
+        self.threads().iter().map(|thread| thread.shared.lock().steps).sum()
+    }
+
+    /// Whether no thread has anything to do, and no run waits for something that is under way.
+    pub(crate) fn is_at_rest(&self, now: Timestamp) -> bool {
+        self.threads().iter().all(|thread| thread.shared.is_at_rest(now))
+    }
+
+    /// When a run of the threads has something to do that no table knows of: a failing workflow task is tried again.
+    pub(crate) fn next_due_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let of = |shared: &Shared| {
+            let state = shared.lock();
+            state.actors.values().filter_map(|actor| actor.retry_at).filter(|at| *at > now).min()
+        };
+        self.threads().iter().filter_map(|thread| of(&thread.shared)).min()
+    }
+}
+
+impl Shared {
+    fn is_at_rest(&self, now: Timestamp) -> bool {
+        let state = self.lock();
+        state.running.is_none()
+            && state.orphans.is_empty()
+            && state.dirty.is_empty()
+            && state.to_release.is_empty()
+            && self.has_heard_all()
+            && state.alarms.wait(now).is_none_or(|wait| !wait.is_zero())
+            && state.actors.values().all(|actor| self.actor_is_at_rest(actor, now))
+    }
+
+    fn actor_is_at_rest(&self, actor: &Actor, now: Timestamp) -> bool {
+        let waits_for_retry = actor.retry_at.is_some_and(|at| at > now);
+        // An attempt that has ended leaves the pool before its outcome is taken from the channel.
+        let unheard = |id: u64, has_row: bool| !has_row && !self.context.pool.runs(actor.key(), id);
+        matches!(actor.phase, Phase::Idle)
+            && actor.inputs.is_empty()
+            && actor.adoption.is_none()
+            && (waits_for_retry || !actor.run.wants_task(now))
+            && !actor.run.activities.iter().any(|(id, pending)| unheard(*id, pending.has_row))
+    }
+}
