@@ -96,7 +96,7 @@ pub enum ActivityResult {
     /// Because it was asked to stop.
     Canceled {
         /// What the activity had to say.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
         details: Option<Payload>,
     },
 }
@@ -114,7 +114,7 @@ pub struct ActivityOutcome {
     /// Who ran it.
     pub identity: String,
     /// What its last heartbeat said; the next attempt begins with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
     pub last_heartbeat: Option<Payload>,
     /// How it ended.
     pub result: ActivityResult,

@@ -64,7 +64,7 @@ pub struct Failure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry_delay_ms: Option<u64>,
     /// Data the user attached; for heartbeat timeouts the last heartbeat's details.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
     pub details: Option<Payload>,
     /// Where in the code it arose, `file:line`, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@
 
 pub mod activity;
 pub mod apply;
+pub mod batch;
 pub mod command;
 pub mod event;
 pub mod failure;

@@ -124,6 +124,11 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
+/// Reads the value of an attribute that may be missing. Where it is there it is a value, even when the value is `null`.
+pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.get())

@@ -54,7 +54,7 @@ pub struct ActivityTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<u64>,
     /// What the last recorded heartbeat of an earlier attempt said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
     pub last_heartbeat: Option<Payload>,
     /// 1 (first) to 5 (last).
     pub priority: u8,
