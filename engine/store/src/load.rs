@@ -1,7 +1,7 @@
 //! Loads of runs: everything that belongs to a run, in one snapshot, after its claim has committed.
 
 use dacapo_core::{
-    Event, Failure, Message, MessageBody, MessageId, RunId, RunKey, Shard, WorkerId,
+    Event, Failure, Message, MessageBody, MessageId, RunId, RunKey, Shard, WorkerId, batch,
     store::{LoadedRun, StoreError, StoreResult},
     transition::{ActivityRow, ActivityTask},
 };
@@ -64,7 +64,7 @@ pub(crate) fn read_loaded(row: &PgRow) -> StoreResult<LoadedRun> {
     let key = RunKey { shard: Shard(row.get("shard")), run_id: RunId(row.get("run_id")) };
     let mut events = Vec::new();
     for bytes in row.get::<Vec<Vec<u8>>, _>("events") {
-        events.extend(read_events(key, &bytes)?);
+        events.extend(read_events(key, events.len() as i64 + 1, &bytes)?);
     }
     let owner_epoch: i32 = row.get("owner_epoch");
     let next_event_id: i64 = row.get("next_event_id");
@@ -84,8 +84,9 @@ pub(crate) fn read_loaded(row: &PgRow) -> StoreResult<LoadedRun> {
 }
 
 /// Reads the events of one row of history.
-pub(crate) fn read_events(run: RunKey, bytes: &[u8]) -> StoreResult<Vec<Event>> {
-    serde_json::from_slice(bytes).map_err(|error| corrupt(&format!("the history of run {}", run.run_id), &error))
+pub(crate) fn read_events(run: RunKey, first_event_id: i64, bytes: &[u8]) -> StoreResult<Vec<Event>> {
+    batch::decode(run.run_id, first_event_id, bytes)
+        .map_err(|error| corrupt(&format!("the history of run {}", run.run_id), &error))
 }
 
 /// Reads a message of an inbox.

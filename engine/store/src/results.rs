@@ -16,16 +16,16 @@ use crate::{
 
 /// The end as the row says it; where the value was too large for the row, the last row of the history.
 const RESULTS: &str = "
-SELECT c.shard, c.run_id, c.status, c.result, c.failure, c.closed_at, h.events AS last_events
+SELECT c.shard, c.run_id, c.status, c.result, c.failure, c.closed_at, h.first_event_id, h.events AS last_events
   FROM unnest($1::int2[], $2::uuid[]) k (shard, run_id),
        LATERAL (SELECT * FROM dacapo.runs_closed c WHERE c.shard = k.shard AND c.run_id = k.run_id OFFSET 0) c
-  LEFT JOIN LATERAL (SELECT h.events FROM dacapo.history h
+  LEFT JOIN LATERAL (SELECT h.first_event_id, h.events FROM dacapo.history h
                       WHERE h.shard = c.shard AND h.run_id = c.run_id AND c.result IS NULL AND c.failure IS NULL
                         AND c.status IN ('Completed', 'Failed', 'Canceled')
                       ORDER BY h.first_event_id DESC LIMIT 1) h ON true";
 
 const HISTORY: &str = "
-SELECT h.owner_epoch, h.written_at, h.events FROM dacapo.history h
+SELECT h.first_event_id, h.owner_epoch, h.written_at, h.events FROM dacapo.history h
  WHERE h.shard = $1 AND h.run_id = $2
    AND h.first_event_id >= (SELECT coalesce(max(p.first_event_id), 1) FROM dacapo.history p
                              WHERE p.shard = $1 AND p.run_id = $2 AND p.first_event_id <= $3)
@@ -64,7 +64,7 @@ impl PgStore {
             .map_err(store_error)?;
         let mut transitions = Vec::with_capacity(rows.len());
         for row in rows {
-            let events = read_events(run, row.get("events"))?;
+            let events = read_events(run, row.get("first_event_id"), row.get("events"))?;
             // The event asked for may lie behind the last row.
             if events.last().is_some_and(|event| event.event_id >= from_event_id) {
                 let written_at = row.get::<PgTime, _>("written_at").0;
@@ -96,13 +96,13 @@ pub(crate) fn read_result(row: &PgRow) -> StoreResult<RunResult> {
     let mut result = row.get::<Option<&[u8]>, _>("result").map(payload).transpose()?;
     let mut failure = row.get::<Option<&[u8]>, _>("failure").map(|bytes| read_failure(run, bytes)).transpose()?;
     if let Some(bytes) = row.get::<Option<&[u8]>, _>("last_events") {
-        (result, failure) = read_end(run, bytes)?;
+        (result, failure) = read_end(run, row.get("first_event_id"), bytes)?;
     }
     Ok(RunResult { status, result, failure, closed_at: row.get::<PgTime, _>("closed_at").0 })
 }
 
-fn read_end(run: RunKey, bytes: &[u8]) -> StoreResult<(Option<Payload>, Option<Failure>)> {
-    Ok(match read_events(run, bytes)?.pop().map(|event| event.event) {
+fn read_end(run: RunKey, first_event_id: i64, bytes: &[u8]) -> StoreResult<(Option<Payload>, Option<Failure>)> {
+    Ok(match read_events(run, first_event_id, bytes)?.pop().map(|event| event.event) {
         Some(EventKind::WorkflowExecutionCompleted(completed)) => (Some(completed.result), None),
         Some(EventKind::WorkflowExecutionCanceled(canceled)) => (canceled.details, None),
         Some(EventKind::WorkflowExecutionFailed(failed)) => (None, Some(failed.failure)),

@@ -12,7 +12,7 @@ use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
 
 use super::{
     lane::{Entry, Flush},
-    rows::{EncodedRows, RowArrays, json},
+    rows::{EncodedRows, RowArrays, history_row, json},
 };
 use crate::hints::Hints;
 
@@ -50,7 +50,7 @@ impl Encoded {
 
     fn new(mut transition: Transition, owner: Option<WorkerId>, owner_epoch: i32) -> Self {
         let rows = EncodedRows::new(&mut transition);
-        let events = (!transition.events.is_empty()).then(|| json(&transition.events));
+        let events = (!transition.events.is_empty()).then(|| history_row(&transition));
         let problem = match &transition.problem {
             ProblemChange::Set(problem) => Some(json(problem)),
             ProblemChange::Keep | ProblemChange::Clear => None,

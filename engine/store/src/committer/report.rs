@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use dacapo_core::{
-    Event, EventKind, MessageBody, MessageId,
+    Event, EventKind, MessageBody, MessageId, batch,
     limits::FLUSH_ITEMS_MAX,
     store::{ActivityReport, ReportOutcome, StoreError, StoreResult},
 };
@@ -23,7 +23,8 @@ const REPORTED: &str =
     "SELECT EXISTS (SELECT FROM dacapo.activities WHERE shard = $1 AND run_id = $2 AND activity_id = $3
     AND attempt = $4 AND claim_token = $5 AND reported) AS reported";
 
-const HISTORY: &str = "SELECT events FROM dacapo.history WHERE shard = $1 AND run_id = $2 ORDER BY first_event_id";
+const HISTORY: &str =
+    "SELECT first_event_id, events FROM dacapo.history WHERE shard = $1 AND run_id = $2 ORDER BY first_event_id";
 
 /// A report with its JSON.
 #[derive(Debug)]
@@ -137,8 +138,8 @@ async fn was_accepted(connection: &mut PgConnection, item: &EncodedReport) -> Re
     }
     let rows = sqlx::query(HISTORY).bind(claim.run.shard.0).bind(claim.run.run_id.0).fetch_all(connection).await?;
     for row in rows {
-        let events: Vec<Event> =
-            serde_json::from_slice(row.try_get("events")?).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let events = batch::decode(claim.run.run_id, row.try_get("first_event_id")?, row.try_get("events")?)
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let names_it = |event: &Event| {
             matches!(&event.event, EventKind::ActivityTaskStarted(started)
                 if started.activity_id == claim.activity_id

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use dacapo_core::{Transition, transition::ActivityRow};
+use dacapo_core::{Transition, batch, transition::ActivityRow};
 use sqlx::{Arguments, error::BoxDynError, postgres::PgArguments};
 
 use crate::time::PgTime;
@@ -37,6 +37,11 @@ impl EncodedActivity {
     fn new(row: &ActivityRow) -> Self {
         Self { task: json(&row.task), failure: row.last_failure.as_ref().map(json) }
     }
+}
+
+/// Writes the row of history of a transition.
+pub(super) fn history_row(transition: &Transition) -> Vec<u8> {
+    batch::encode(transition.key.run_id, transition.first_event_id, &transition.events)
 }
 
 /// Writes what the engine itself defines as JSON.

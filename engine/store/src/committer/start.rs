@@ -13,7 +13,7 @@ use super::{
     append::take_one_per_run,
     lane::{Entry, Flush},
     resolve::resolve,
-    rows::{EncodedRows, RowArrays, json},
+    rows::{EncodedRows, RowArrays, history_row, json},
 };
 use crate::{hints::Hints, time::PgTime};
 
@@ -38,7 +38,7 @@ impl EncodedStart {
     /// Writes the JSON of a start, on the caller's thread.
     pub(super) fn new(mut start: StartWrite) -> Self {
         let rows = EncodedRows::new(&mut start.transition);
-        let events = json(&start.transition.events);
+        let events = history_row(&start.transition);
         let problem = match &start.transition.problem {
             ProblemChange::Set(problem) => Some(json(problem)),
             ProblemChange::Keep | ProblemChange::Clear => None,

@@ -54,8 +54,8 @@ impl Proxy {
         PgStore::connect(PgStoreOptions::new(&self.url)).await.unwrap()
     }
 
-    fn arm(&self, needle: impl ToString) {
-        *self.needle.lock().unwrap() = Some(needle.to_string().into_bytes());
+    fn arm(&self, needle: &str) {
+        *self.needle.lock().unwrap() = Some(needle.as_bytes().to_vec());
     }
 }
 
@@ -100,12 +100,11 @@ async fn a_start_whose_answer_was_lost_is_started_once() {
     let store = proxy.store().await;
     start(&store, request("warm")).await;
     let at = now(&store).await;
-    let request = request("a");
+    let request = request("needle in a haystack");
     let transition = request.transition(at);
-    let request_run = request.run_id;
     let (reply, answer) = tokio::sync::oneshot::channel();
     let reply = dacapo_core::store::Reply::new(move |outcome| drop(reply.send(outcome)));
-    proxy.arm(request_run);
+    proxy.arm("needle in a haystack");
     store.start(dacapo_core::store::StartWrite { request, transition, owner: None, ready_at: at }, reply);
     assert_eq!(answer.await.unwrap().unwrap(), StartOutcome::Started);
     assert_eq!(proxy.cuts.load(Ordering::SeqCst), 1);

@@ -90,11 +90,11 @@ async fn invariants_5_and_6_nothing_ends_or_arrives_twice() {
     let database = populated().await;
     // The signal of the last step once more, with a place of its own.
     let twice = "INSERT INTO dacapo.history SELECT h.run_id, r.events + 1, now(), h.owner_epoch, h.shard, \
-          convert_to('[' || replace((e.value)::text, '\"event_id\":' || (e.value ->> 'event_id'), \
-                     '\"event_id\":' || (r.events + 1)) || ']', 'UTF8') \
+          convert_to(json_build_array(extract(epoch FROM h.written_at)::bigint * 1000000, e.value)::text, 'UTF8') \
         FROM dacapo.history h JOIN dacapo.runs r USING (shard, run_id), \
              LATERAL json_array_elements(convert_from(h.events, 'UTF8')::json) e \
-       WHERE r.workflow_id = 'owned' AND e.value #> '{event,WorkflowExecutionSignaled}' IS NOT NULL LIMIT 1; \
+       WHERE r.workflow_id = 'owned' AND json_typeof(e.value) = 'object' \
+         AND e.value -> 'WorkflowExecutionSignaled' IS NOT NULL LIMIT 1; \
        UPDATE dacapo.runs_open SET next_event_id = next_event_id + 1, signals = signals + 1 WHERE workflow_id = 'owned'";
     assert!(database.sql(twice).await > 0);
     let found = database.store.verify().await.unwrap();

@@ -22,7 +22,8 @@ async fn a_write_under_another_epoch_or_place_is_fenced_out() {
     let mut owned = waiting_run(store, worker, "a").await;
     let step = owned.step(store, vec![signal("x")], vec![]).await;
     assert!(matches!(write(store, worker, owned.epoch + 1, step.clone()).await, WriteOutcome::Fenced));
-    let moved = Transition { first_event_id: step.first_event_id + 1, ..step.clone() };
+    let mut moved = Transition { first_event_id: step.first_event_id + 1, ..step.clone() };
+    moved.events.iter_mut().for_each(|event| event.event_id += 1);
     assert!(matches!(owned.write(store, moved).await, WriteOutcome::Fenced));
     let stranger = registration().worker;
     assert!(matches!(write(store, stranger, owned.epoch, step.clone()).await, WriteOutcome::Fenced));
@@ -219,7 +220,33 @@ async fn history_is_read_in_whole_transitions_from_any_event_on() {
     );
     assert_eq!(store.history(owned.key(), 1, 2).await.unwrap().len(), 2);
     assert!(store.history(owned.key(), owned.run.next_event_id, 10).await.unwrap().is_empty());
-    assert_eq!(database.count("dacapo.events WHERE event_type = 'WorkflowExecutionSignaled'").await, 3);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn people_see_every_event_on_a_line_of_its_own() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    for name in ["a", "b"] {
+        owned.go(store, vec![signal(name)], vec![]).await;
+    }
+    let history = store.history(owned.key(), 1, 100).await.unwrap();
+    let events: Vec<_> = history.iter().flat_map(|row| &row.events).collect();
+    let of_run = format!("dacapo.events WHERE run_id = '{}'", owned.key().run_id);
+    assert_eq!(database.count(&of_run).await, events.len() as i64);
+    for event in events {
+        let line = format!(
+            "{of_run} AND event_id = {} AND event_type = '{}' AND event_time = timestamptz 'epoch' + {} * interval '1 us'",
+            event.event_id,
+            event.event.name(),
+            event.event_time.0
+        );
+        assert_eq!(database.count(&line).await, 1, "{event:?}");
+    }
+    let named = format!("{of_run} AND attributes ->> 'signal_name' IN ('a', 'b')");
+    assert_eq!(database.count(&named).await, 2);
     database.finish().await;
 }
 
@@ -264,7 +291,7 @@ async fn anyone_ends_an_unowned_run_and_leaves_an_order_to_an_owner() {
     let worker = register(store).await;
     let mut owned = waiting_run(store, worker, "b").await;
     assert_eq!(store.terminate(owned.key(), terminate()).await.unwrap(), SendOutcome::Accepted);
-    let inbox = store.inbox(worker, &[owned.key()], 10).await.unwrap();
+    let inbox = store.inbox(worker, &[], 10).await.unwrap();
     assert!(matches!(owned.go(store, vec![inbox[0].1.clone()], vec![]).await, WriteOutcome::Applied));
     assert_eq!(database.count("dacapo.runs_closed WHERE status = 'Terminated'").await, 2);
     database.finish().await;

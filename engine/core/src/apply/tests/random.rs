@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{event::WorkflowTaskFailedCause, failure::TimeoutType};
+use crate::{batch, event::WorkflowTaskFailedCause, failure::TimeoutType};
 
 /// One thing that happens to a run. Small numbers, so that they meet.
 #[derive(Clone, Debug)]
@@ -220,6 +220,33 @@ proptest! {
         let closing = story.events.iter().position(|event| event.event.closes());
         let closed = story.run.status != crate::RunStatus::Running;
         prop_assert_eq!(closing, closed.then(|| story.events.len() - 1), "one closing event, last");
+    }
+
+    #[test]
+    fn a_history_is_read_as_it_was_written_whatever_rows_it_is_cut_into(
+        identities in prop::array::uniform2("[ab]?"),
+        steps in prop::collection::vec(step(), 1..20),
+        rows in prop::collection::vec(1usize..12, 1..40),
+    ) {
+        let mut events = live(None, Some(30_000), &steps).events;
+        for (event, identity) in events.iter_mut().zip(identities.iter().cycle()) {
+            match &mut event.event {
+                EventKind::WorkflowExecutionStarted(it) => it.identity.clone_from(identity),
+                EventKind::WorkflowExecutionSignaled(it) => it.identity.clone_from(identity),
+                EventKind::WorkflowTaskStarted(it) => it.identity.clone_from(identity),
+                EventKind::ActivityTaskStarted(it) => it.identity.clone_from(identity),
+                _ => {}
+            }
+        }
+        let run_id = RunId(Uuid::from_u128(1));
+        let mut rest = events.as_slice();
+        for row in rows {
+            let (row, after) = rest.split_at(row.min(rest.len()));
+            let first = row.first().map_or(1, |event| event.event_id);
+            let bytes = batch::encode(run_id, first, row);
+            prop_assert_eq!(batch::decode(run_id, first, &bytes).unwrap(), row, "{}", String::from_utf8_lossy(&bytes));
+            rest = after;
+        }
     }
 
     #[test]
