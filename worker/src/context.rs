@@ -145,6 +145,8 @@ impl Default for WorkflowContext {
             correlation_id: String::new(),
             request_id: None,
             priority: MIDDLE_PRIORITY,
+            retry_policy: None,
+            lineage: None,
             semantics_version: limits::SEMANTICS_VERSION,
         };
         Self { state: RunState::new(Arc::new(started)) }

@@ -174,7 +174,8 @@ impl ActivityFailure {
             | FailureKind::Panic
             | FailureKind::Canceled
             | FailureKind::Terminated
-            | FailureKind::WorkerLost => None,
+            | FailureKind::WorkerLost
+            | FailureKind::ChildWorkflow => None,
         }
     }
 

@@ -1,10 +1,12 @@
 //! What a workflow asks of an activity, and what became of it.
 
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::{Failure, TimeoutType},
-    ids::{ActivityId, TaskQueue},
+    ids::{ActivityId, MessageId, RunId, RunKey, Shard, TaskQueue},
     payload::Payload,
     retry::RetryPolicy,
     time::Timestamp,
@@ -99,6 +101,48 @@ pub enum ActivityResult {
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
         details: Option<Payload>,
     },
+    /// It did not: whoever holds the attempt's [`ActivityToken`] completes it later.
+    CompletesAsynchronously,
+}
+
+/// Names one attempt of an activity to whoever completes it from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ActivityToken {
+    /// The run.
+    pub run: RunKey,
+    /// The activity.
+    pub activity_id: ActivityId,
+    /// The attempt; once it is over, the token names nothing.
+    pub attempt: u32,
+}
+
+impl fmt::Display for ActivityToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}.{}", self.run.shard.0, self.run.run_id, self.activity_id, self.attempt)
+    }
+}
+
+/// A text that is no [`ActivityToken`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no activity token: use what the activity was given")]
+pub struct InvalidActivityToken {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for ActivityToken {
+    type Err = InvalidActivityToken;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split('.');
+        let mut token = || {
+            let shard = Shard(parts.next()?.parse().ok()?);
+            let run_id = parts.next()?.parse().ok()?;
+            let (activity_id, attempt) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            parts.next().is_none().then_some(Self { run: RunKey { shard, run_id }, activity_id, attempt })
+        };
+        token().ok_or_else(|| InvalidActivityToken { text: text.to_owned() })
+    }
 }
 
 /// What became of one attempt of an activity, as whoever ran or watched it reports it to the run.
@@ -118,4 +162,19 @@ pub struct ActivityOutcome {
     pub last_heartbeat: Option<Payload>,
     /// How it ended.
     pub result: ActivityResult,
+}
+
+impl ActivityOutcome {
+    /// The id of the message that reports it to run `run_id`: the same however often it is sent.
+    pub fn message_id(&self, run_id: RunId) -> MessageId {
+        match self.result {
+            ActivityResult::CompletesAsynchronously => {
+                MessageId::activity_asynchronous(run_id, self.activity_id, self.attempt)
+            }
+            ActivityResult::Completed(_)
+            | ActivityResult::Failed(_)
+            | ActivityResult::TimedOut { .. }
+            | ActivityResult::Canceled { .. } => MessageId::activity_outcome(run_id, self.activity_id, self.attempt),
+        }
+    }
 }

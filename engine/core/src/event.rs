@@ -3,16 +3,24 @@
 //! The JSON of these types is a stored format. Fields may be added with defaults; nothing is renamed or removed.
 
 mod activity;
+mod child;
+mod external;
+mod note;
 mod size;
 mod task;
 mod timer;
+mod update;
 mod workflow;
 
 use serde::{Deserialize, Serialize};
 
 pub use activity::*;
+pub use child::*;
+pub use external::*;
+pub use note::*;
 pub use task::*;
 pub use timer::*;
+pub use update::*;
 pub use workflow::*;
 
 use crate::time::Timestamp;
@@ -67,6 +75,48 @@ pub enum EventKind {
     TimerFired(TimerFired),
     /// The workflow gave up a timer.
     TimerCanceled(TimerCanceled),
+    /// The workflow asked for a child.
+    StartChildWorkflowExecutionInitiated(Box<StartChildWorkflowExecutionInitiated>),
+    /// A child could not be started.
+    StartChildWorkflowExecutionFailed(StartChildWorkflowExecutionFailed),
+    /// A child runs.
+    ChildWorkflowExecutionStarted(ChildWorkflowExecutionStarted),
+    /// A child gave a value.
+    ChildWorkflowExecutionCompleted(ChildWorkflowExecutionCompleted),
+    /// A child failed for good.
+    ChildWorkflowExecutionFailed(Box<ChildWorkflowExecutionFailed>),
+    /// A child ended itself after a request to cancel.
+    ChildWorkflowExecutionCanceled(ChildWorkflowExecutionCanceled),
+    /// A child took longer than allowed, for good.
+    ChildWorkflowExecutionTimedOut(ChildWorkflowExecutionTimedOut),
+    /// A child was ended from outside.
+    ChildWorkflowExecutionTerminated(ChildWorkflowExecutionTerminated),
+    /// The workflow signaled another run.
+    SignalExternalWorkflowExecutionInitiated(Box<SignalExternalWorkflowExecutionInitiated>),
+    /// The signal did not arrive.
+    SignalExternalWorkflowExecutionFailed(SignalExternalWorkflowExecutionFailed),
+    /// The signal arrived.
+    ExternalWorkflowExecutionSignaled(ExternalWorkflowExecutionSignaled),
+    /// The workflow asked another run to cancel itself.
+    RequestCancelExternalWorkflowExecutionInitiated(Box<RequestCancelExternalWorkflowExecutionInitiated>),
+    /// The request did not arrive.
+    RequestCancelExternalWorkflowExecutionFailed(RequestCancelExternalWorkflowExecutionFailed),
+    /// The request arrived.
+    ExternalWorkflowExecutionCancelRequested(ExternalWorkflowExecutionCancelRequested),
+    /// The workflow accepted an update.
+    WorkflowExecutionUpdateAccepted(Box<WorkflowExecutionUpdateAccepted>),
+    /// An update ended.
+    WorkflowExecutionUpdateCompleted(Box<WorkflowExecutionUpdateCompleted>),
+    /// The workflow recorded what must not be computed twice.
+    MarkerRecorded(Box<MarkerRecorded>),
+    /// The workflow changed what lists filter by.
+    UpsertWorkflowSearchAttributes(UpsertWorkflowSearchAttributes),
+    /// The workflow changed the notes on its run.
+    WorkflowPropertiesModified(WorkflowPropertiesModified),
+    /// Somebody paused the run: no workflow task starts.
+    WorkflowExecutionPaused(WorkflowExecutionPaused),
+    /// Somebody let the run go on.
+    WorkflowExecutionUnpaused(WorkflowExecutionUnpaused),
     /// The run ended with a value.
     WorkflowExecutionCompleted(WorkflowExecutionCompleted),
     /// The run ended with a failure.
@@ -77,6 +127,8 @@ pub enum EventKind {
     WorkflowExecutionCanceled(WorkflowExecutionCanceled),
     /// The run was ended from outside.
     WorkflowExecutionTerminated(WorkflowExecutionTerminated),
+    /// The run ended and another goes on under its workflow id.
+    WorkflowExecutionContinuedAsNew(Box<WorkflowExecutionContinuedAsNew>),
 }
 
 impl EventKind {
@@ -101,11 +153,35 @@ impl EventKind {
             Self::TimerStarted(_) => "TimerStarted",
             Self::TimerFired(_) => "TimerFired",
             Self::TimerCanceled(_) => "TimerCanceled",
+            Self::StartChildWorkflowExecutionInitiated(_) => "StartChildWorkflowExecutionInitiated",
+            Self::StartChildWorkflowExecutionFailed(_) => "StartChildWorkflowExecutionFailed",
+            Self::ChildWorkflowExecutionStarted(_) => "ChildWorkflowExecutionStarted",
+            Self::ChildWorkflowExecutionCompleted(_) => "ChildWorkflowExecutionCompleted",
+            Self::ChildWorkflowExecutionFailed(_) => "ChildWorkflowExecutionFailed",
+            Self::ChildWorkflowExecutionCanceled(_) => "ChildWorkflowExecutionCanceled",
+            Self::ChildWorkflowExecutionTimedOut(_) => "ChildWorkflowExecutionTimedOut",
+            Self::ChildWorkflowExecutionTerminated(_) => "ChildWorkflowExecutionTerminated",
+            Self::SignalExternalWorkflowExecutionInitiated(_) => "SignalExternalWorkflowExecutionInitiated",
+            Self::SignalExternalWorkflowExecutionFailed(_) => "SignalExternalWorkflowExecutionFailed",
+            Self::ExternalWorkflowExecutionSignaled(_) => "ExternalWorkflowExecutionSignaled",
+            Self::RequestCancelExternalWorkflowExecutionInitiated(_) => {
+                "RequestCancelExternalWorkflowExecutionInitiated"
+            }
+            Self::RequestCancelExternalWorkflowExecutionFailed(_) => "RequestCancelExternalWorkflowExecutionFailed",
+            Self::ExternalWorkflowExecutionCancelRequested(_) => "ExternalWorkflowExecutionCancelRequested",
+            Self::WorkflowExecutionUpdateAccepted(_) => "WorkflowExecutionUpdateAccepted",
+            Self::WorkflowExecutionUpdateCompleted(_) => "WorkflowExecutionUpdateCompleted",
+            Self::MarkerRecorded(_) => "MarkerRecorded",
+            Self::UpsertWorkflowSearchAttributes(_) => "UpsertWorkflowSearchAttributes",
+            Self::WorkflowPropertiesModified(_) => "WorkflowPropertiesModified",
+            Self::WorkflowExecutionPaused(_) => "WorkflowExecutionPaused",
+            Self::WorkflowExecutionUnpaused(_) => "WorkflowExecutionUnpaused",
             Self::WorkflowExecutionCompleted(_) => "WorkflowExecutionCompleted",
             Self::WorkflowExecutionFailed(_) => "WorkflowExecutionFailed",
             Self::WorkflowExecutionTimedOut(_) => "WorkflowExecutionTimedOut",
             Self::WorkflowExecutionCanceled(_) => "WorkflowExecutionCanceled",
             Self::WorkflowExecutionTerminated(_) => "WorkflowExecutionTerminated",
+            Self::WorkflowExecutionContinuedAsNew(_) => "WorkflowExecutionContinuedAsNew",
         }
     }
 
@@ -118,6 +194,7 @@ impl EventKind {
                 | Self::WorkflowExecutionTimedOut(_)
                 | Self::WorkflowExecutionCanceled(_)
                 | Self::WorkflowExecutionTerminated(_)
+                | Self::WorkflowExecutionContinuedAsNew(_)
         )
     }
 
@@ -129,9 +206,18 @@ impl EventKind {
                 | Self::ActivityTaskCancelRequested(_)
                 | Self::TimerStarted(_)
                 | Self::TimerCanceled(_)
+                | Self::StartChildWorkflowExecutionInitiated(_)
+                | Self::SignalExternalWorkflowExecutionInitiated(_)
+                | Self::RequestCancelExternalWorkflowExecutionInitiated(_)
+                | Self::WorkflowExecutionUpdateAccepted(_)
+                | Self::WorkflowExecutionUpdateCompleted(_)
+                | Self::MarkerRecorded(_)
+                | Self::UpsertWorkflowSearchAttributes(_)
+                | Self::WorkflowPropertiesModified(_)
                 | Self::WorkflowExecutionCompleted(_)
                 | Self::WorkflowExecutionFailed(_)
                 | Self::WorkflowExecutionCanceled(_)
+                | Self::WorkflowExecutionContinuedAsNew(_)
         )
     }
 }

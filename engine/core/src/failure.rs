@@ -45,6 +45,8 @@ pub enum FailureKind {
     Terminated,
     /// The process that ran the attempt disappeared.
     WorkerLost,
+    /// A child workflow did not complete; the cause says how.
+    ChildWorkflow,
 }
 
 /// A failure with its message, type and causes.
@@ -127,8 +129,10 @@ pub enum RetryState {
     MaximumAttemptsReached,
     /// The next attempt would begin after schedule-to-close or the run's end.
     Timeout,
-    /// The activity was to be cancelled.
+    /// It was to be cancelled.
     CancelRequested,
+    /// There is no retry policy.
+    RetryPolicyNotSet,
 }
 
 impl std::fmt::Display for RetryState {
@@ -138,6 +142,7 @@ impl std::fmt::Display for RetryState {
             Self::MaximumAttemptsReached => "all attempts are used up",
             Self::Timeout => "no time is left for another attempt",
             Self::CancelRequested => "cancellation was requested",
+            Self::RetryPolicyNotSet => "there is no retry policy",
         })
     }
 }

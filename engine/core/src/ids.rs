@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::limits;
+use crate::{limits, time::Timestamp};
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -124,6 +124,50 @@ uuid_type!(
     MessageId
 );
 
+/// The name space of what the engine derives from runs and their events; a constant of the stored format.
+const DERIVED: Uuid = Uuid::from_u128(0xdaca_9000_0000_4000_8000_0000_0000_0002);
+
+impl RunId {
+    /// Makes the id of a run that event `event_id` of run `source` starts: the same however often it is derived, in the
+    /// order of time like any other.
+    #[must_use]
+    pub fn derived(source: Self, event_id: i64, at: Timestamp) -> Self {
+        Self(version_7(at, hashed(source, event_id, u32::MAX)))
+    }
+}
+
+impl MessageId {
+    /// Makes the id of what run `source` sends because of its event `event_id`, as number `place` of a transition: the
+    /// same however often it is derived. The ids of one run are in the order of its events.
+    #[must_use]
+    pub fn of_event(source: RunId, event_id: i64, at: Timestamp, place: u32) -> Self {
+        let mut bytes = hashed(source, event_id, place);
+        // Of the ten bytes that follow the time, version and variant take six bits: 12 and 14 bits are left of the first four.
+        let number = event_id.cast_unsigned() as u32 & 0x03ff_ffff;
+        bytes[..2].copy_from_slice(&((number >> 14) as u16).to_be_bytes());
+        bytes[2..4].copy_from_slice(&((number & 0x3fff) as u16).to_be_bytes());
+        Self(version_7(at, bytes))
+    }
+}
+
+fn hashed(source: RunId, event_id: i64, place: u32) -> [u8; 10] {
+    let mut name = source.0.as_bytes().to_vec();
+    name.extend_from_slice(&event_id.to_be_bytes());
+    name.extend_from_slice(&place.to_be_bytes());
+    let hash = Uuid::new_v5(&DERIVED, &name);
+    let mut bytes = [0; 10];
+    // Bytes 6 and 8 of a uuid hold version and variant; the others are the hash.
+    bytes[..6].copy_from_slice(&hash.as_bytes()[..6]);
+    bytes[6] = hash.as_bytes()[7];
+    bytes[7..].copy_from_slice(&hash.as_bytes()[9..12]);
+    bytes
+}
+
+fn version_7(at: Timestamp, bytes: [u8; 10]) -> Uuid {
+    let millis = u64::try_from(at.0 / 1_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
+}
+
 /// The number that a workflow gives an activity, a timer or another durable future when it is created; dense in
 /// program order, the same at every replay.
 pub type Sequence = u64;
@@ -133,6 +177,12 @@ pub type ActivityId = Sequence;
 
 /// The sequence number of a timer inside its run. Number 0 is the run's own timeout.
 pub type TimerId = Sequence;
+
+/// The sequence number of a child workflow inside its parent's run.
+pub type ChildId = Sequence;
+
+/// The sequence number of a signal or a request to cancel that a run sends to another.
+pub type ExternalId = Sequence;
 
 /// The timer that ends a run at its run or execution timeout; workflow code counts from 1.
 pub const RUN_TIMEOUT_TIMER: TimerId = 0;
@@ -204,6 +254,19 @@ mod tests {
         let shards: Vec<i16> =
             ["order-42", "task:a", ""].map(|id| Shard::of(&Namespace::default_namespace(), &id.into()).0).to_vec();
         expect_test::expect!["[11, 34, 26]"].assert_eq(&format!("{shards:?}"));
+    }
+
+    #[test]
+    fn what_a_run_sends_has_ids_in_the_order_of_its_events() {
+        let run = RunId(Uuid::from_u128(7));
+        let at = Timestamp(1_700_000_000_000_000);
+        let ids: Vec<MessageId> = (1..60_000).map(|event_id| MessageId::of_event(run, event_id, at, 0)).collect();
+        assert!(ids.is_sorted() && ids.iter().collect::<std::collections::BTreeSet<_>>().len() == ids.len());
+        assert!(MessageId::of_event(run, 1, Timestamp(at.0 + 1_000), 0) > ids[59_998]);
+        assert_ne!(MessageId::of_event(run, 1, at, 1), ids[0]);
+        assert_ne!(RunId::derived(run, 1, at), RunId::derived(run, 2, at));
+        assert_eq!(RunId::derived(run, 1, at), RunId::derived(run, 1, at));
+        assert_eq!((RunId::derived(run, 1, at).0.get_version_num(), ids[0].0.get_version_num()), (7, 7));
     }
 
     #[test]

@@ -8,12 +8,16 @@
 pub mod activity;
 pub mod apply;
 pub mod batch;
+pub mod child;
 pub mod command;
 pub mod event;
 pub mod failure;
 pub mod ids;
 pub mod limits;
+pub mod lineage;
+pub mod marker;
 pub mod message;
+pub mod outbox;
 pub mod payload;
 pub mod retry;
 pub mod run;
@@ -21,8 +25,10 @@ pub mod start;
 pub mod store;
 pub mod time;
 pub mod transition;
+pub mod update;
 
-pub use activity::{ActivityOptions, ActivityOutcome, ActivityResult, CancellationType};
+pub use activity::{ActivityOptions, ActivityOutcome, ActivityResult, ActivityToken, CancellationType};
+pub use child::{ChildCancellationType, ChildWorkflowOptions, ParentClosePolicy};
 pub use command::Command;
 pub use event::{Event, EventKind};
 pub use failure::{Failure, FailureKind, RetryState, TimeoutType};
@@ -30,7 +36,10 @@ pub use ids::{
     ActivityId, ActivityType, MessageId, Namespace, RunId, RunKey, Shard, TaskQueue, TimerId, WorkerId, WorkflowId,
     WorkflowType,
 };
+pub use lineage::Lineage;
+pub use marker::Marker;
 pub use message::{Message, MessageBody};
+pub use outbox::OutboxRow;
 pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use run::{Run, RunStatus};
@@ -38,3 +47,4 @@ pub use start::{IdConflictPolicy, IdReusePolicy, StartWorkflow};
 pub use store::Store;
 pub use time::Timestamp;
 pub use transition::Transition;
+pub use update::{UpdateOutcome, UpdateRequest};

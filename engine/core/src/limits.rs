@@ -23,14 +23,32 @@ pub const HISTORY_BYTES_MAX: u64 = 50 * 1024 * 1024;
 /// The events from which a run is warned about its length.
 pub const HISTORY_EVENTS_WARN: i64 = 10_240;
 
+/// The bytes from which a run is warned about the size of its history.
+pub const HISTORY_BYTES_WARN: u64 = 10 * 1024 * 1024;
+
 /// The most activities of a run that wait for an outcome.
 pub const PENDING_ACTIVITIES_MAX: usize = 2_000;
 
 /// The most timers of a run that wait for their time; as many as activities.
 pub const PENDING_TIMERS_MAX: usize = 2_000;
 
+/// The most children of a run that have not closed; as many as activities.
+pub const PENDING_CHILDREN_MAX: usize = 2_000;
+
+/// The most signals of a run to other runs whose delivery is not known; as many as activities.
+pub const PENDING_EXTERNAL_SIGNALS_MAX: usize = 2_000;
+
+/// The most requests of a run to cancel other runs whose delivery is not known; as many as activities.
+pub const PENDING_EXTERNAL_CANCELS_MAX: usize = 2_000;
+
 /// The most signals a run may receive.
 pub const SIGNALS_MAX: u64 = 10_000;
+
+/// The updates of a run that may be under way at once, waiting ones included.
+pub const UPDATES_IN_FLIGHT_MAX: usize = 10;
+
+/// The most updates that a run may accept.
+pub const UPDATES_MAX: usize = 2_000;
 
 /// The time a process owns its runs without renewing.
 pub const LEASE: Duration = Duration::from_secs(10);

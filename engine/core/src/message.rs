@@ -5,12 +5,15 @@ use uuid::Uuid;
 
 use crate::{
     activity::ActivityOutcome,
+    child::ChildClosed,
     ids::{ActivityId, MessageId, RunId, TimerId},
+    outbox::OutboxAnswer,
     payload::Payload,
+    update::UpdateRequest,
 };
 
 /// A message with the identity that makes a resend harmless.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Made by the sender (version 7 for callers, so that the order of one sender is the order of ids; derived from
     /// what it says for the engine's own).
@@ -57,6 +60,60 @@ pub enum MessageBody {
         /// The timer.
         timer_id: TimerId,
     },
+    /// What became of something that the run wanted of another.
+    OutboxAnswer {
+        /// The event that asked.
+        event_id: i64,
+        /// What became of it.
+        answer: OutboxAnswer,
+    },
+    /// A child has closed.
+    ChildClosed(Box<ChildClosed>),
+    /// A request that the run's code validates and answers.
+    Update(Box<UpdateRequest>),
+    /// An order that no workflow task start.
+    Pause {
+        /// Why.
+        #[serde(default)]
+        reason: String,
+        /// Who ordered it.
+        #[serde(default)]
+        identity: String,
+    },
+    /// An order that workflow tasks start again.
+    Unpause {
+        /// Why.
+        #[serde(default)]
+        reason: String,
+        /// Who ordered it.
+        #[serde(default)]
+        identity: String,
+    },
+    /// An order that no further attempt of an activity begin.
+    PauseActivity {
+        /// The activity.
+        activity_id: ActivityId,
+    },
+    /// An order that attempts of an activity begin again.
+    UnpauseActivity {
+        /// The activity.
+        activity_id: ActivityId,
+    },
+    /// An order that a waiting attempt begin at once, and that attempts be counted from this one.
+    ResetActivity {
+        /// The activity.
+        activity_id: ActivityId,
+    },
+    /// A sign of life of an attempt that completes asynchronously.
+    ActivityHeartbeat {
+        /// The activity.
+        activity_id: ActivityId,
+        /// The attempt.
+        attempt: u32,
+        /// What the next attempt should know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Payload>,
+    },
 }
 
 /// The name space of the ids that the engine derives for its own messages; a constant of the stored format.
@@ -71,6 +128,16 @@ impl MessageId {
     /// Derives the id of "this is what became of this attempt": the same however often it is sent.
     pub fn activity_outcome(run_id: RunId, activity_id: ActivityId, attempt: u32) -> Self {
         Self::derived(run_id, &[b"activity", &activity_id.to_be_bytes(), &attempt.to_be_bytes()])
+    }
+
+    /// Derives the id of "this attempt will be completed from outside": another than that of its outcome.
+    pub fn activity_asynchronous(run_id: RunId, activity_id: ActivityId, attempt: u32) -> Self {
+        Self::derived(run_id, &[b"asynchronous", &activity_id.to_be_bytes(), &attempt.to_be_bytes()])
+    }
+
+    /// Derives the id of "this is what became of what this event wanted of another run".
+    pub fn outbox_answer(run_id: RunId, event_id: i64) -> Self {
+        Self::derived(run_id, &[b"answer", &event_id.to_be_bytes()])
     }
 
     fn derived(run_id: RunId, parts: &[&[u8]]) -> Self {

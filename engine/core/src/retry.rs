@@ -108,7 +108,9 @@ impl RetryPolicy {
         let retryable_kind = match failure.kind {
             FailureKind::Canceled | FailureKind::Terminated => false,
             FailureKind::Timeout(kind) => matches!(kind, TimeoutType::StartToClose | TimeoutType::Heartbeat),
-            FailureKind::Application | FailureKind::Panic | FailureKind::WorkerLost => true,
+            FailureKind::Application | FailureKind::Panic | FailureKind::WorkerLost | FailureKind::ChildWorkflow => {
+                true
+            }
         };
         if !retryable_kind || failure.non_retryable || self.non_retryable_error_types.contains(&failure.error_type) {
             return RetryDecision::GiveUp(RetryState::NonRetryableFailure);

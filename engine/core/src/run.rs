@@ -12,17 +12,22 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 mod fold;
+mod fold_others;
+mod rare;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fold_others::merge;
+pub use rare::{PendingChild, RareState};
+
 use crate::{
     event::{ActivityTaskScheduled, Event, EventKind, WorkflowExecutionStarted},
     failure::Failure,
-    ids::{ActivityId, MessageId, RUN_TIMEOUT_TIMER, RunKey, Shard, TimerId},
+    ids::{ActivityId, MessageId, RUN_TIMEOUT_TIMER, RunId, RunKey, Shard, TimerId},
     payload::Payload,
     time::Timestamp,
-    transition::ActivityRow,
+    transition::{ActivityRow, AttemptState},
 };
 
 /// Where a run is in its life.
@@ -40,6 +45,8 @@ pub enum RunStatus {
     Canceled,
     /// Closed from outside.
     Terminated,
+    /// Closed by itself, and followed by another run.
+    ContinuedAsNew,
 }
 
 impl RunStatus {
@@ -52,12 +59,20 @@ impl RunStatus {
             Self::TimedOut => "TimedOut",
             Self::Canceled => "Canceled",
             Self::Terminated => "Terminated",
+            Self::ContinuedAsNew => "ContinuedAsNew",
         }
     }
 
     /// Every status, in the order of [`RunStatus`].
-    pub const ALL: [Self; 6] =
-        [Self::Running, Self::Completed, Self::Failed, Self::TimedOut, Self::Canceled, Self::Terminated];
+    pub const ALL: [Self; 7] = [
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::TimedOut,
+        Self::Canceled,
+        Self::Terminated,
+        Self::ContinuedAsNew,
+    ];
 
     /// Reads a status, in any case of letters.
     pub fn parse(text: &str) -> Option<Self> {
@@ -86,6 +101,8 @@ pub struct PendingActivity {
     pub cancel_requested: bool,
     /// Whether a row in `activities` exists, so that the outcome must remove it.
     pub has_row: bool,
+    /// What operators and the attempt itself have made of it, kept in the row.
+    pub state: AttemptState,
 }
 
 /// A timer that has not fired.
@@ -141,6 +158,8 @@ pub struct Run {
     pub history_bytes: u64,
     /// Messages recorded; a resend of one is dropped.
     pub recorded_messages: HashSet<MessageId>,
+    /// What few runs have.
+    pub rare: Option<Box<RareState>>,
 }
 
 /// What the scheduling and the start of a workflow task change.
@@ -193,10 +212,12 @@ impl Run {
             return Err(corrupt(&started.run_id.to_string(), first.event_id, "the first event is not number 1"));
         }
         let mut timers = BTreeMap::new();
-        if let Some(ms) = started.timeout_ms() {
-            let begins_at = first.event_time.plus_ms(started.first_workflow_task_backoff_ms.unwrap_or(0));
-            let timer = PendingTimer { started_event_id: 0, fire_at: begins_at.plus_ms(ms) };
-            timers.insert(RUN_TIMEOUT_TIMER, timer);
+        let begins_at = begun_at(started, first.event_time);
+        let begins_at = begins_at.plus_ms(started.first_workflow_task_backoff_ms.unwrap_or(0));
+        let run_ends_at = started.workflow_run_timeout_ms.map(|ms| begins_at.plus_ms(ms));
+        let ends = [run_ends_at, execution_deadline(started, begins_at)];
+        if let Some(fire_at) = ends.into_iter().flatten().min() {
+            timers.insert(RUN_TIMEOUT_TIMER, PendingTimer { started_event_id: 0, fire_at });
         }
         Ok(Self {
             key: RunKey { shard: Shard::of(&started.namespace, &started.workflow_id), run_id: started.run_id },
@@ -215,6 +236,7 @@ impl Run {
             signals: 0,
             history_bytes: first.event.stored_bytes(),
             recorded_messages: HashSet::new(),
+            rare: None,
         })
     }
 
@@ -247,12 +269,18 @@ impl Run {
             pending.last_failure.clone_from(&row.last_failure);
             pending.last_heartbeat.clone_from(&row.last_heartbeat);
             pending.has_row = true;
+            pending.state = row.state;
         }
     }
 
     /// Says whether the workflow has something to react to and is allowed to by now.
     pub fn wants_task(&self, now: Timestamp) -> bool {
-        self.status == RunStatus::Running && (self.unseen || self.task.is_some()) && now >= self.first_task_at()
+        (self.unseen || self.task.is_some()) && self.may_task(now)
+    }
+
+    /// Says whether the workflow's code may be run by now.
+    pub fn may_task(&self, now: Timestamp) -> bool {
+        self.status == RunStatus::Running && now >= self.first_task_at() && !self.is_paused()
     }
 
     /// The time before which the first workflow task does not begin; a signal or a request to cancel ends the delay.
@@ -263,10 +291,42 @@ impl Run {
         }
     }
 
+    /// The time at which its whole chain of runs ends by the execution timeout.
+    pub fn execution_deadline(&self) -> Option<Timestamp> {
+        let begins_at = self.begun_at().plus_ms(self.started.first_workflow_task_backoff_ms.unwrap_or(0));
+        execution_deadline(&self.started, begins_at)
+    }
+
+    /// The first run of its chain.
+    pub fn first_run_id(&self) -> RunId {
+        let first = self.started.lineage.as_ref().and_then(|lineage| lineage.first_run_id);
+        first.unwrap_or(self.key.run_id)
+    }
+
+    /// Which attempt of the workflow's retry policy it is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.started.lineage.as_ref().map_or(1, |lineage| lineage.attempt)
+    }
+
+    /// When the run, as opposed to what it was branched from, began.
+    fn begun_at(&self) -> Timestamp {
+        begun_at(&self.started, self.started_at)
+    }
+
     /// The time at which the run ends by its timeout.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.timers.get(&RUN_TIMEOUT_TIMER).map(|timer| timer.fire_at)
     }
+}
+
+fn begun_at(started: &WorkflowExecutionStarted, first_event_time: Timestamp) -> Timestamp {
+    let branched = started.lineage.as_ref().and_then(|lineage| lineage.branched_from.as_ref());
+    branched.map_or(first_event_time, |branched| branched.at)
+}
+
+fn execution_deadline(started: &WorkflowExecutionStarted, begins_at: Timestamp) -> Option<Timestamp> {
+    let inherited = started.lineage.as_ref().and_then(|lineage| lineage.execution_deadline);
+    inherited.or_else(|| started.workflow_execution_timeout_ms.map(|ms| begins_at.plus_ms(ms)))
 }
 
 fn corrupt(run: &str, event_id: i64, problem: &str) -> CorruptHistory {

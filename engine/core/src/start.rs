@@ -9,8 +9,10 @@ use crate::{
     event::{EventKind, WorkflowExecutionStarted},
     ids::{self, InvalidName, Namespace, RunId, RunKey, Shard, TaskQueue, WorkflowId, WorkflowType},
     limits,
+    lineage::Lineage,
     message::{Message, MessageBody},
     payload::Payload,
+    retry::RetryPolicy,
     time::Timestamp,
     transition::Transition,
 };
@@ -27,6 +29,12 @@ pub enum IdReusePolicy {
     RejectDuplicate,
 }
 
+impl IdReusePolicy {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What happens when a run with the workflow id is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub enum IdConflictPolicy {
@@ -39,8 +47,8 @@ pub enum IdConflictPolicy {
     TerminateExisting,
 }
 
-/// A request to start a run. Times are in milliseconds.
-#[derive(Clone, Debug)]
+/// A request to start a run. Times are in milliseconds. Its JSON is stored in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartWorkflow {
     /// The namespace.
     pub namespace: Namespace,
@@ -78,8 +86,14 @@ pub struct StartWorkflow {
     pub identity: String,
     /// Ties together what one outer request caused; the run id when empty.
     pub correlation_id: String,
-    /// A signal that is delivered with the start, or to the open run that is there already.
+    /// A signal or an update that is delivered with the start, or to the open run that is there already.
     pub signal: Option<Message>,
+    /// How often and how soon a failed run is repeated.
+    #[serde(default)]
+    pub retry_policy: Option<Box<RetryPolicy>>,
+    /// Where the run comes from, when no client starts it.
+    #[serde(default)]
+    pub lineage: Option<Box<Lineage>>,
 }
 
 /// Why a start is refused before anything is written.
@@ -127,6 +141,8 @@ impl StartWorkflow {
             identity: String::new(),
             correlation_id: String::new(),
             signal: None,
+            retry_policy: None,
+            lineage: None,
         }
     }
 
@@ -173,32 +189,24 @@ impl StartWorkflow {
                 return Err(field(name, "must be a JSON object, such as {\"customer\":\"x\"}".to_owned()));
             }
         }
-        self.validate_scalars()?;
-        self.validate_signal()
-    }
-
-    fn validate_scalars(&self) -> Result<(), InvalidStart> {
-        let Some(attributes) = &self.search_attributes else { return Ok(()) };
-        let attributes: BTreeMap<String, serde_json::Value> = attributes
-            .decode("search attributes")
-            .map_err(|error| field("search attributes", format!("cannot be read: {error}")))?;
-        match attributes.iter().find(|(_, value)| value.is_array() || value.is_object()) {
-            Some((name, _)) => Err(field(
-                "search attributes",
-                format!(
-                    "have a list or an object under `{name}`: lists filter by single values, put others into the memo"
-                ),
-            )),
-            None => Ok(()),
+        self.search_attributes.as_ref().map_or(Ok(()), validate_scalars)?;
+        if self.retry_policy.as_ref().is_some_and(|policy| policy.backoff_percent < 100) {
+            return Err(field("retry policy", "has a backoff below 100 percent: waits do not shrink".to_owned()));
         }
+        self.validate_signal()
     }
 
     fn validate_signal(&self) -> Result<(), InvalidStart> {
         match self.signal.as_ref().map(|signal| &signal.body) {
             None => Ok(()),
             Some(MessageBody::Signal { name, .. }) => Ok(ids::validate("signal name", name)?),
+            Some(MessageBody::Update(request)) => {
+                ids::validate("update id", &request.update_id)?;
+                Ok(ids::validate("update name", &request.name)?)
+            }
             Some(_) => {
-                Err(field("signal", "is a message of another kind: only a signal comes with a start".to_owned()))
+                let problem = "is a message of another kind: only a signal or an update comes with a start";
+                Err(field("signal", problem.to_owned()))
             }
         }
     }
@@ -206,6 +214,11 @@ impl StartWorkflow {
     /// Writes the first events of the run: it started, the signal that came with it, and (without a start delay) its
     /// first workflow task.
     pub fn transition(&self, now: Timestamp) -> Transition {
+        Transition::start(self.started(), self.signal.as_slice(), now)
+    }
+
+    /// The event that begins the run.
+    pub(crate) fn started(&self) -> EventKind {
         let started = WorkflowExecutionStarted {
             namespace: self.namespace.clone(),
             workflow_id: self.workflow_id.clone(),
@@ -227,9 +240,25 @@ impl StartWorkflow {
             },
             request_id: self.request_id.clone(),
             priority: self.priority,
+            retry_policy: self.retry_policy.clone(),
+            lineage: self.lineage.clone(),
             semantics_version: limits::SEMANTICS_VERSION,
         };
-        Transition::start(EventKind::WorkflowExecutionStarted(Box::new(started)), self.signal.as_ref(), now)
+        EventKind::WorkflowExecutionStarted(Box::new(started))
+    }
+}
+
+/// Checks that search attributes are an object of single values.
+pub(crate) fn validate_scalars(attributes: &Payload) -> Result<(), InvalidStart> {
+    let attributes: BTreeMap<String, serde_json::Value> = attributes
+        .decode("search attributes")
+        .map_err(|error| field("search attributes", format!("cannot be read: {error}")))?;
+    match attributes.iter().find(|(_, value)| value.is_array() || value.is_object()) {
+        Some((name, _)) => Err(field(
+            "search attributes",
+            format!("have a list or an object under `{name}`: lists filter by single values, put others into the memo"),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -11,9 +11,12 @@ use crate::{
         WorkflowType,
     },
     message::{Message, MessageBody},
+    outbox::OutboxRow,
     payload::Payload,
     run::{Run, RunStatus},
+    start::StartWorkflow,
     time::Timestamp,
+    update::UpdateProgress,
 };
 
 /// One attempt of an activity: everything that whoever runs it must know. Its JSON is stored in `activities`.
@@ -89,6 +92,56 @@ fn earliest<const N: usize>(deadlines: [Option<(Timestamp, TimeoutType)>; N]) ->
     deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)
 }
 
+/// What operators and an attempt itself make of an activity. No event holds it; it is kept in the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AttemptState {
+    /// Whether no further attempt may begin; one that runs is told with its heartbeat.
+    pub paused: bool,
+    /// Attempts that the retry policy does not count, because somebody reset the activity after them.
+    pub attempts_before: u32,
+    /// When the attempt began that is completed from outside: no worker has it, none may take it, no take-over gives it
+    /// back, and its deadline is that of a running one.
+    pub asynchronous_since: Option<Timestamp>,
+}
+
+impl AttemptState {
+    /// Says whether no worker may take the row, so that it is written as visible at [`Timestamp::MAX`].
+    pub fn is_held(&self) -> bool {
+        self.paused || self.asynchronous_since.is_some()
+    }
+}
+
+/// A change to a row of `activities` whoever has it, which leaves a claim as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActivityRowChange {
+    /// The activity.
+    pub activity_id: ActivityId,
+    /// The new state.
+    pub state: AttemptState,
+    /// Not before, if nobody has claimed the row.
+    pub visible_at: Timestamp,
+}
+
+/// What is shown of a run in lists, after the workflow has changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunAttributes {
+    /// The notes.
+    pub memo: Option<Payload>,
+    /// What lists filter by.
+    pub search_attributes: Option<Payload>,
+}
+
+/// The run that begins with the end of another, under the same workflow id: the store writes both or neither.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Successor {
+    /// Its ids and policies.
+    pub request: StartWorkflow,
+    /// Its first rows.
+    pub transition: Transition,
+    /// Not before, for a successor without an owner.
+    pub ready_at: Timestamp,
+}
+
 /// A row of `activities`: an attempt that waits for a worker or for its time, or that a worker has claimed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActivityRow {
@@ -104,8 +157,20 @@ pub struct ActivityRow {
     pub last_failure: Option<Failure>,
     /// What the last recorded heartbeat said.
     pub last_heartbeat: Option<Payload>,
+    /// What operators and the attempt itself have made of it.
+    pub state: AttemptState,
     /// What whoever runs it must know.
     pub task: Box<ActivityTask>,
+}
+
+impl ActivityRow {
+    /// Changes a row that is not written yet.
+    pub(crate) fn change(&mut self, change: ActivityRowChange) {
+        self.state = change.state;
+        if !self.claimed_by_owner {
+            self.visible_at = change.visible_at;
+        }
+    }
 }
 
 /// A row of `timers`.
@@ -162,7 +227,8 @@ pub struct Transition {
     /// Rows to remove.
     pub dropped_activities: Vec<ActivityId>,
     /// Rows whose worker is to be told to stop the attempt, noted after the rows above are written. One that nobody has
-    /// claimed becomes visible at once: whoever takes it finds the request and reports the cancellation.
+    /// claimed becomes visible at once: whoever takes it finds the request and reports the cancellation; one that is
+    /// completed from outside stays as it is, and is told with its heartbeat.
     pub canceled_activities: Vec<ActivityId>,
     /// Rows to write.
     pub timers: Vec<TimerRow>,
@@ -175,6 +241,18 @@ pub struct Transition {
     /// First attempts that the events ask for, for the owner to place: run at once after the commit, or offered by a
     /// row in `activities`.
     pub attempts: Vec<ActivityTask>,
+    /// Changes to rows, noted after the rows above are written.
+    pub activity_changes: Vec<ActivityRowChange>,
+    /// What is wanted of other runs, in this order.
+    pub outbox: Vec<OutboxRow>,
+    /// Messages that a run finds in its inbox when it begins.
+    pub inbox: Vec<Message>,
+    /// News for those who wait for updates.
+    pub updates: Vec<UpdateProgress>,
+    /// What lists show, when it has changed.
+    pub attributes: Option<Box<RunAttributes>>,
+    /// The run that begins with the end of this one.
+    pub successor: Option<Box<Successor>>,
 }
 
 impl Transition {
@@ -195,25 +273,37 @@ impl Transition {
             published: Vec::new(),
             problem: ProblemChange::Keep,
             attempts: Vec::new(),
+            activity_changes: Vec::new(),
+            outbox: Vec::new(),
+            inbox: Vec::new(),
+            updates: Vec::new(),
+            attributes: None,
+            successor: None,
         }
     }
 
-    /// Makes the transition that begins a run: its start and, with it, a signal; the run's timeout as a timer.
-    pub(crate) fn start(started: EventKind, signal: Option<&Message>, now: Timestamp) -> Self {
+    /// Makes the transition that begins a run: its start and, with it, signals (an update waits in the inbox); the run's
+    /// timeout as a timer.
+    pub(crate) fn start(started: EventKind, messages: &[Message], now: Timestamp) -> Self {
         let first = Event { event_id: 1, event_time: now, event: started };
         let mut run = Run::begin(&first).expect("the event is a start with number 1");
         let mut transition = Self { first_event_id: 1, events: vec![first], ..Self::new(&run) };
         if let Some(timer) = run.timers.get(&RUN_TIMEOUT_TIMER) {
             transition.timers.push(TimerRow { timer_id: RUN_TIMEOUT_TIMER, fire_at: timer.fire_at });
         }
-        if let Some(Message { id, body: MessageBody::Signal { name, input, identity } }) = signal {
+        for message in messages {
+            let Message { id, body: MessageBody::Signal { name, input, identity } } = message else {
+                transition.inbox.push(message.clone());
+                continue;
+            };
             let signaled = crate::event::WorkflowExecutionSignaled {
                 message_id: *id,
                 signal_name: name.clone(),
                 input: input.clone(),
                 identity: identity.clone(),
             };
-            let event = Event { event_id: 2, event_time: now, event: EventKind::WorkflowExecutionSignaled(signaled) };
+            let event_id = transition.next_event_id();
+            let event = Event { event_id, event_time: now, event: EventKind::WorkflowExecutionSignaled(signaled) };
             run.fold(&event).expect("a signal may follow a start");
             transition.signals = run.signals;
             transition.events.push(event);
@@ -246,6 +336,16 @@ impl Transition {
         self.dropped_timers.extend(next.dropped_timers);
         self.published.extend(next.published);
         self.attempts.extend(next.attempts);
+        for change in next.activity_changes {
+            match self.activities.iter_mut().find(|row| row.activity_id == change.activity_id) {
+                Some(unwritten) => unwritten.change(change),
+                None => self.activity_changes.push(change),
+            }
+        }
+        self.outbox.extend(next.outbox);
+        self.inbox.extend(next.inbox);
+        self.updates.extend(next.updates);
+        self.attributes = next.attributes.or(self.attributes);
         if next.problem != ProblemChange::Keep {
             self.problem = next.problem;
         }
@@ -276,5 +376,23 @@ impl Transition {
             && self.dropped_timers.is_empty()
             && self.published.is_empty()
             && self.problem == ProblemChange::Keep
+            && self.activity_changes.is_empty()
+            && self.outbox.is_empty()
+            && self.inbox.is_empty()
+            && self.updates.is_empty()
+            && self.attributes.is_none()
+    }
+
+    /// Names the first part that only a store with an outbox, successors and updates can write.
+    pub fn part_between_runs(&self) -> Option<&'static str> {
+        let parts = [
+            (!self.outbox.is_empty(), "rows for other runs"),
+            (self.successor.is_some(), "a successor"),
+            (!self.inbox.is_empty(), "messages with a start"),
+            (!self.updates.is_empty(), "news of updates"),
+            (!self.activity_changes.is_empty(), "changes to activity rows"),
+            (self.attributes.is_some(), "changed attributes"),
+        ];
+        parts.into_iter().find_map(|(present, part)| present.then_some(part))
     }
 }

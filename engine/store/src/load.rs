@@ -3,7 +3,7 @@
 use dacapo_core::{
     Event, Failure, Message, MessageBody, MessageId, RunId, RunKey, Shard, WorkerId, batch,
     store::{LoadedRun, StoreError, StoreResult},
-    transition::{ActivityRow, ActivityTask},
+    transition::{ActivityRow, ActivityTask, AttemptState},
 };
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
@@ -131,6 +131,8 @@ fn activities(run: RunKey, row: &PgRow) -> StoreResult<Vec<(ActivityRow, Option<
             claimed_by_owner: claimers[at].is_some() && claimers[at] == row.get::<Option<Uuid>, _>("owner"),
             last_failure: failures[at].as_deref().map(|bytes| read_failure(run, bytes)).transpose()?,
             last_heartbeat: details[at].as_deref().map(payload).transpose()?,
+            // No row has been changed by an operator or is completed from outside: see `PgStore::write`.
+            state: AttemptState::default(),
             task: Box::new(task),
         };
         activities.push((activity, claimers[at].map(WorkerId)));

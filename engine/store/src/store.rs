@@ -114,13 +114,24 @@ async fn within<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T>
     })
 }
 
+/// Refuses what would be lost: a transition is written whole or not at all.
+fn not_written(part: &str) -> StoreError {
+    StoreError::Rejected { problem: format!("this store cannot write {part} of a transition") }
+}
+
 #[async_trait]
 impl Store for PgStore {
     fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>) {
+        if let Some(part) = write.transition.part_between_runs() {
+            return reply.send(WriteOutcome::Rejected(not_written(part)));
+        }
         self.committer.write(write, reply);
     }
 
     fn start(&self, start: StartWrite, reply: Reply<StoreResult<StartOutcome>>) {
+        if let Some(part) = start.transition.part_between_runs() {
+            return reply.send(Err(not_written(part)));
+        }
         self.committer.start(start, reply);
     }
 

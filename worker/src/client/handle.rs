@@ -171,6 +171,11 @@ impl<R: Data> WorkflowHandle<R> {
                 Err(ResultError::Terminated { workflow_id, reason })
             }
             RunStatus::TimedOut => Err(ResultError::TimedOut { workflow_id }),
+            RunStatus::ContinuedAsNew => {
+                let problem = "the run continued as new: ask for the result by workflow id".to_owned();
+                let failure = Box::new(Failure::application("ContinuedAsNew", problem));
+                Err(ResultError::Failed { workflow_id, failure })
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ impl TaskFailure {
             WorkflowTaskFailedCause::BadPayload => "BadPayload",
             WorkflowTaskFailedCause::UnhandledCommand => "UnhandledCommand",
             WorkflowTaskFailedCause::NotRegistered => "NotRegistered",
+            WorkflowTaskFailedCause::ResetWorkflow => "ResetWorkflow",
         };
         let kind = match self.cause {
             WorkflowTaskFailedCause::Panic => FailureKind::Panic,
@@ -49,7 +50,8 @@ impl TaskFailure {
             | WorkflowTaskFailedCause::BadCommand
             | WorkflowTaskFailedCause::BadPayload
             | WorkflowTaskFailedCause::UnhandledCommand
-            | WorkflowTaskFailedCause::NotRegistered => FailureKind::Application,
+            | WorkflowTaskFailedCause::NotRegistered
+            | WorkflowTaskFailedCause::ResetWorkflow => FailureKind::Application,
         };
         let message = match &self.position {
             Some(position) => format!("{} (at {position})", self.message),

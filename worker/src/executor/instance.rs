@@ -167,7 +167,30 @@ impl Instance {
             | EventKind::WorkflowExecutionFailed(_)
             | EventKind::WorkflowExecutionTimedOut(_)
             | EventKind::WorkflowExecutionCanceled(_)
-            | EventKind::WorkflowExecutionTerminated(_) => return Ok(()),
+            | EventKind::WorkflowExecutionTerminated(_)
+            // No call of this SDK makes or awaits these.
+            | EventKind::StartChildWorkflowExecutionInitiated(_)
+            | EventKind::StartChildWorkflowExecutionFailed(_)
+            | EventKind::ChildWorkflowExecutionStarted(_)
+            | EventKind::ChildWorkflowExecutionCompleted(_)
+            | EventKind::ChildWorkflowExecutionFailed(_)
+            | EventKind::ChildWorkflowExecutionCanceled(_)
+            | EventKind::ChildWorkflowExecutionTimedOut(_)
+            | EventKind::ChildWorkflowExecutionTerminated(_)
+            | EventKind::SignalExternalWorkflowExecutionInitiated(_)
+            | EventKind::SignalExternalWorkflowExecutionFailed(_)
+            | EventKind::ExternalWorkflowExecutionSignaled(_)
+            | EventKind::RequestCancelExternalWorkflowExecutionInitiated(_)
+            | EventKind::RequestCancelExternalWorkflowExecutionFailed(_)
+            | EventKind::ExternalWorkflowExecutionCancelRequested(_)
+            | EventKind::WorkflowExecutionUpdateAccepted(_)
+            | EventKind::WorkflowExecutionUpdateCompleted(_)
+            | EventKind::MarkerRecorded(_)
+            | EventKind::UpsertWorkflowSearchAttributes(_)
+            | EventKind::WorkflowPropertiesModified(_)
+            | EventKind::WorkflowExecutionPaused(_)
+            | EventKind::WorkflowExecutionUnpaused(_)
+            | EventKind::WorkflowExecutionContinuedAsNew(_) => return Ok(()),
         }
         self.poll()
     }

@@ -28,7 +28,18 @@ impl Made {
             Command::StartTimer { timer_id, .. } | Command::CancelTimer { timer_id } => Some(*timer_id),
             Command::CompleteWorkflowExecution { .. }
             | Command::FailWorkflowExecution { .. }
-            | Command::CancelWorkflowExecution { .. } => None,
+            | Command::CancelWorkflowExecution { .. }
+            // No call of this SDK makes these.
+            | Command::StartChildWorkflowExecution { .. }
+            | Command::SignalExternalWorkflowExecution { .. }
+            | Command::RequestCancelExternalWorkflowExecution { .. }
+            | Command::AcceptWorkflowExecutionUpdate { .. }
+            | Command::RejectWorkflowExecutionUpdate { .. }
+            | Command::CompleteWorkflowExecutionUpdate { .. }
+            | Command::RecordMarker { .. }
+            | Command::UpsertWorkflowSearchAttributes { .. }
+            | Command::ModifyWorkflowProperties { .. }
+            | Command::ContinueAsNewWorkflowExecution { .. } => None,
         }
     }
 
@@ -244,7 +255,18 @@ fn describe_command(command: &Command) -> String {
         Command::CancelTimer { timer_id } => format!(": timer {timer_id}"),
         Command::CompleteWorkflowExecution { result } => format!(": {}", excerpt(result)),
         Command::FailWorkflowExecution { failure } => format!(": {}", failure.message),
-        Command::CancelWorkflowExecution { .. } => String::new(),
+        Command::CancelWorkflowExecution { .. }
+        // No call of this SDK makes these.
+        | Command::StartChildWorkflowExecution { .. }
+        | Command::SignalExternalWorkflowExecution { .. }
+        | Command::RequestCancelExternalWorkflowExecution { .. }
+        | Command::AcceptWorkflowExecutionUpdate { .. }
+        | Command::RejectWorkflowExecutionUpdate { .. }
+        | Command::CompleteWorkflowExecutionUpdate { .. }
+        | Command::RecordMarker { .. }
+        | Command::UpsertWorkflowSearchAttributes { .. }
+        | Command::ModifyWorkflowProperties { .. }
+        | Command::ContinueAsNewWorkflowExecution { .. } => String::new(),
     };
     format!("{}{what}", command.name())
 }

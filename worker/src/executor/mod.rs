@@ -138,7 +138,30 @@ fn outcome_of(event: &Event) -> Option<u64> {
         | EventKind::WorkflowExecutionFailed(_)
         | EventKind::WorkflowExecutionTimedOut(_)
         | EventKind::WorkflowExecutionCanceled(_)
-        | EventKind::WorkflowExecutionTerminated(_) => None,
+        | EventKind::WorkflowExecutionTerminated(_)
+        // No call of this SDK makes or awaits these.
+        | EventKind::StartChildWorkflowExecutionInitiated(_)
+        | EventKind::StartChildWorkflowExecutionFailed(_)
+        | EventKind::ChildWorkflowExecutionStarted(_)
+        | EventKind::ChildWorkflowExecutionCompleted(_)
+        | EventKind::ChildWorkflowExecutionFailed(_)
+        | EventKind::ChildWorkflowExecutionCanceled(_)
+        | EventKind::ChildWorkflowExecutionTimedOut(_)
+        | EventKind::ChildWorkflowExecutionTerminated(_)
+        | EventKind::SignalExternalWorkflowExecutionInitiated(_)
+        | EventKind::SignalExternalWorkflowExecutionFailed(_)
+        | EventKind::ExternalWorkflowExecutionSignaled(_)
+        | EventKind::RequestCancelExternalWorkflowExecutionInitiated(_)
+        | EventKind::RequestCancelExternalWorkflowExecutionFailed(_)
+        | EventKind::ExternalWorkflowExecutionCancelRequested(_)
+        | EventKind::WorkflowExecutionUpdateAccepted(_)
+        | EventKind::WorkflowExecutionUpdateCompleted(_)
+        | EventKind::MarkerRecorded(_)
+        | EventKind::UpsertWorkflowSearchAttributes(_)
+        | EventKind::WorkflowPropertiesModified(_)
+        | EventKind::WorkflowExecutionPaused(_)
+        | EventKind::WorkflowExecutionUnpaused(_)
+        | EventKind::WorkflowExecutionContinuedAsNew(_) => None,
     }
 }
 

@@ -249,6 +249,7 @@ pub(crate) fn short(commands: &[Command]) -> Vec<String> {
             Command::CompleteWorkflowExecution { .. } => "complete".to_owned(),
             Command::FailWorkflowExecution { .. } => "fail".to_owned(),
             Command::CancelWorkflowExecution { .. } => "cancel".to_owned(),
+            other => other.name().to_owned(),
         })
         .collect()
 }

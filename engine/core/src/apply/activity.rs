@@ -30,6 +30,7 @@ impl Turn<'_> {
     /// Takes what became of an attempt: an outcome, or another attempt.
     pub fn activity_outcome(&mut self, outcome: ActivityOutcome) {
         let ActivityOutcome { activity_id, attempt, started_at, identity, last_heartbeat, result } = outcome;
+        let now = self.now;
         let Some(pending) = self.current(activity_id, attempt) else { return };
         pending.last_heartbeat = last_heartbeat.or(pending.last_heartbeat.take());
         let (scheduled_event_id, cancel_requested) = (pending.scheduled_event_id, pending.cancel_requested);
@@ -50,6 +51,10 @@ impl Turn<'_> {
                 self.attempt_failed(ended, Failure::timeout(timeout, message));
             }
             ActivityResult::Failed(failure) => self.attempt_failed(ended, failure),
+            ActivityResult::CompletesAsynchronously => {
+                pending.state.asynchronous_since = Some(started_at.unwrap_or(now));
+                self.offer_activity(activity_id, false);
+            }
         }
     }
 
@@ -68,8 +73,9 @@ impl Turn<'_> {
         let Some(pending) = self.current(activity_id, attempt) else { return };
         let told_something = details.is_some();
         pending.last_heartbeat = details.or(pending.last_heartbeat.take());
+        let here = pending.state.asynchronous_since.is_none();
         if told_something || !pending.has_row {
-            self.offer_activity(activity_id, true);
+            self.offer_activity(activity_id, here);
         }
     }
 
@@ -106,8 +112,10 @@ impl Turn<'_> {
         let activity_id = ended.activity_id;
         let Some(task) = self.activity_task(activity_id, self.now) else { return };
         let Some(pending) = self.run.activities.get_mut(&activity_id) else { return };
+        pending.state.asynchronous_since = None;
         let policy = &pending.scheduled.options.retry_policy;
-        let retry_state = match policy.decide(pending.attempt, &failure, self.now, task.schedule_to_close_at) {
+        let counted = pending.attempt - pending.state.attempts_before;
+        let retry_state = match policy.decide(counted, &failure, self.now, task.schedule_to_close_at) {
             RetryDecision::GiveUp(state) => state,
             RetryDecision::RetryAt(_) if pending.cancel_requested => RetryState::CancelRequested,
             RetryDecision::RetryAt(at) => {
@@ -123,7 +131,11 @@ impl Turn<'_> {
         let stopped = match failure.kind {
             FailureKind::Canceled => pending.cancel_requested,
             FailureKind::WorkerLost => retry_state == RetryState::CancelRequested,
-            FailureKind::Application | FailureKind::Panic | FailureKind::Timeout(_) | FailureKind::Terminated => false,
+            FailureKind::Application
+            | FailureKind::Panic
+            | FailureKind::Timeout(_)
+            | FailureKind::Terminated
+            | FailureKind::ChildWorkflow => false,
         };
         if stopped {
             return self.canceled(&ended, failure.details);
@@ -168,6 +180,7 @@ impl Turn<'_> {
         self.out.attempts.retain(|task| task.activity_id != activity_id);
         self.out.activities.retain(|row| row.activity_id != activity_id);
         self.out.canceled_activities.retain(|id| *id != activity_id);
+        self.out.activity_changes.retain(|change| change.activity_id != activity_id);
         if has_row {
             self.out.dropped_activities.push(activity_id);
         }
@@ -182,10 +195,12 @@ impl Turn<'_> {
         }
         self.out.attempts.retain(|attempt| attempt.activity_id != task.activity_id);
         self.out.activities.retain(|row| row.activity_id != task.activity_id);
+        self.out.activity_changes.retain(|change| change.activity_id != task.activity_id);
         self.out.activities.push(ActivityRow {
             activity_id: task.activity_id,
             attempt: pending.attempt,
-            visible_at,
+            visible_at: if pending.state.is_held() && !claimed_by_owner { Timestamp::MAX } else { visible_at },
+            state: pending.state,
             claimed_by_owner,
             last_failure: pending.last_failure.clone(),
             last_heartbeat: pending.last_heartbeat.clone(),

@@ -14,8 +14,11 @@ impl Turn<'_> {
         if !self.is_open() {
             return;
         }
-        self.out.consumed.push(id);
-        if self.run.recorded_messages.contains(&id) {
+        // A request leaves the inbox with its answer.
+        if !matches!(body, MessageBody::Update(_)) {
+            self.out.consumed.push(id);
+        }
+        if self.run.recorded_messages.contains(&id) && !matches!(body, MessageBody::Update(_)) {
             return;
         }
         match body {
@@ -32,6 +35,17 @@ impl Turn<'_> {
             MessageBody::Terminate { reason, identity } => self.terminate(id, reason, identity),
             MessageBody::ActivityOutcome(outcome) => self.activity_outcome(*outcome),
             MessageBody::TimerDue { timer_id } => self.timer_reported_due(timer_id),
+            MessageBody::OutboxAnswer { event_id, answer } => self.outbox_answer(event_id, answer),
+            MessageBody::ChildClosed(closed) => self.child_closed(*closed),
+            MessageBody::Update(request) => self.update_requested(id, *request),
+            MessageBody::Pause { reason, identity } => self.pause(id, reason, identity),
+            MessageBody::Unpause { reason, identity } => self.unpause(id, reason, identity),
+            MessageBody::PauseActivity { activity_id } => self.pause_activity(activity_id),
+            MessageBody::UnpauseActivity { activity_id } => self.unpause_activity(activity_id),
+            MessageBody::ResetActivity { activity_id } => self.reset_activity(activity_id),
+            MessageBody::ActivityHeartbeat { activity_id, attempt, details } => {
+                self.activity_heartbeat(activity_id, attempt, details);
+            }
         }
     }
 }

@@ -10,11 +10,17 @@
 //! that came in: an acknowledged signal beside it is in the history, not lost.
 
 mod activity;
+mod check;
+mod child;
 mod close;
 mod command;
+mod external;
 mod message;
+mod pause;
+mod successor;
 mod task;
 mod timer;
+mod update;
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +29,22 @@ pub use command::RefusedCommand;
 use task::BeforeTask;
 
 use crate::{
-    event::{Event, EventKind},
+    event::{Event, EventKind, WorkflowExecutionTerminated},
+    ids::MessageId,
     run::{Run, RunStatus},
     time::Timestamp,
-    transition::{ActivityTask, Transition},
+    transition::{ActivityTask, Successor, Transition},
+    update::UpdateRequest,
 };
+
+/// What ends a run from outside.
+#[derive(Debug)]
+enum Ending {
+    /// Somebody's order, and the run that takes its place.
+    Terminated(WorkflowExecutionTerminated, Option<Box<Successor>>),
+    /// Its timeout.
+    TimedOut,
+}
 
 /// One step of a run's life.
 #[derive(Debug)]
@@ -36,7 +53,11 @@ pub struct Turn<'run> {
     now: Timestamp,
     out: Transition,
     /// What ends the run from outside with this step.
-    ending: Option<EventKind>,
+    ending: Option<Ending>,
+    /// Requests that wait in the inbox for an answer of the code.
+    updates: Vec<(MessageId, UpdateRequest)>,
+    /// Whether the code has something to do that no event says.
+    awake: bool,
     /// What was before the workflow task began.
     before_task: Option<BeforeTask>,
 }
@@ -46,7 +67,7 @@ impl<'run> Turn<'run> {
     pub fn begin(run: &'run mut Run, now: Timestamp) -> Self {
         let out = Transition::new(run);
         let now = now.max(run.last_event_time);
-        Self { run, now, out, ending: None, before_task: None }
+        Self { run, now, out, ending: None, updates: Vec::new(), awake: false, before_task: None }
     }
 
     /// The run as it is after everything so far.
@@ -71,12 +92,21 @@ impl<'run> Turn<'run> {
 
     /// Ends the step. A workflow task that it started must have been completed or failed.
     pub fn finish(mut self) -> Transition {
-        if let Some(ending) = self.ending.take().filter(|_| self.is_open()) {
-            self.close(ending);
+        match self.ending.take().filter(|_| self.is_open()) {
+            Some(Ending::Terminated(terminated, successor)) => {
+                self.close(EventKind::WorkflowExecutionTerminated(terminated), successor);
+            }
+            Some(Ending::TimedOut) => self.time_out_run(),
+            None => {}
         }
         let running = self.run.task.is_some_and(|task| task.started_event_id.is_some());
         assert!(!running, "a workflow task ends in the step that started it");
         self.out
+    }
+
+    /// Takes the news that something ended in this process that only the code's next commands will say: it is run.
+    pub fn wake(&mut self) {
+        self.awake = true;
     }
 
     fn is_open(&self) -> bool {

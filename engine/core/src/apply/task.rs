@@ -22,15 +22,19 @@ use crate::{
 pub(super) struct BeforeTask {
     run: crate::run::TaskState,
     events: usize,
+    /// Whether the code was run for what no event says: if it does nothing, the task never was.
+    traceless: bool,
 }
 
 impl Turn<'_> {
     /// Schedules and starts the workflow task if the workflow has something to react to. Says whether it did.
     pub fn start_task(&mut self, identity: &str, build_id: Option<&str>) -> bool {
-        if self.ending.is_some() || !self.run.wants_task(self.now) {
+        let wanted = self.run.wants_task(self.now);
+        let traceless = !wanted && (self.awake || !self.updates.is_empty()) && self.run.may_task(self.now);
+        if self.ending.is_some() || !(wanted || traceless) {
             return false;
         }
-        let before = BeforeTask { run: self.run.task_state(), events: self.out.events.len() };
+        let before = BeforeTask { run: self.run.task_state(), events: self.out.events.len(), traceless };
         let scheduled_event_id = match self.run.task {
             Some(PendingTask { scheduled_event_id, started_event_id: None }) => scheduled_event_id,
             Some(PendingTask { started_event_id: Some(_), .. }) => return false,
@@ -40,6 +44,8 @@ impl Turn<'_> {
             scheduled_event_id,
             identity: identity.to_owned(),
             build_id: build_id.map(str::to_owned),
+            continue_as_new_suggested: self.run.next_event_id >= limits::HISTORY_EVENTS_WARN
+                || self.run.history_bytes >= limits::HISTORY_BYTES_WARN,
         }));
         self.before_task = Some(before);
         true
@@ -70,7 +76,14 @@ impl Turn<'_> {
         if self.run.task_failures > 0 {
             self.out.problem = ProblemChange::Clear;
         }
-        self.push(EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted { scheduled_event_id, started_event_id }));
+        let refusals = |command: &Command| matches!(command, Command::RejectWorkflowExecutionUpdate { .. });
+        let traceless = self.before_task.take().filter(|before| before.traceless && commands.iter().all(refusals));
+        if let Some(before) = traceless {
+            self.forget_task(before);
+        } else {
+            let completed = WorkflowTaskCompleted { scheduled_event_id, started_event_id };
+            self.push(EventKind::WorkflowTaskCompleted(completed));
+        }
         self.out.published.extend(published);
         for command in commands {
             self.command(command);
@@ -120,12 +133,17 @@ impl Turn<'_> {
         };
         let nothing_since = started_event_id + 1 == self.run.next_event_id;
         match self.before_task.take().filter(|_| nothing_since && self.run.task_failures > 0) {
-            Some(before) => {
-                self.out.events.truncate(before.events);
-                self.run.restore_task_state(before.run);
-            }
+            Some(before) => self.forget_task(before),
             None => drop(self.push(ended(scheduled_event_id, started_event_id, failure.clone()))),
         }
+    }
+}
+
+impl Turn<'_> {
+    /// Goes back to before the task that was scheduled and started in this step, and nothing else.
+    fn forget_task(&mut self, before: BeforeTask) {
+        self.out.events.truncate(before.events);
+        self.run.restore_task_state(before.run);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Timers: the first firing counts, whoever brings it; a timer that was given up never fires.
 
-use super::Turn;
+use super::{Ending, Turn};
 use crate::{
-    event::{EventKind, TimerCanceled, TimerFired, WorkflowExecutionTimedOut},
+    event::{EventKind, TimerCanceled, TimerFired},
     ids::{RUN_TIMEOUT_TIMER, TimerId},
     run::PendingTimer,
 };
@@ -30,8 +30,7 @@ impl Turn<'_> {
             return;
         }
         if timer_id == RUN_TIMEOUT_TIMER {
-            let timeout_ms = self.run.started.timeout_ms().unwrap_or_default();
-            self.end_with_step(EventKind::WorkflowExecutionTimedOut(WorkflowExecutionTimedOut { timeout_ms }));
+            self.end_with_step(Ending::TimedOut);
             return;
         }
         self.push(EventKind::TimerFired(TimerFired { timer_id, started_event_id: timer.started_event_id }));

@@ -36,7 +36,12 @@ fn started(workflow_id: &str, identity: &str) -> WorkflowExecutionStarted {
 }
 
 fn task(scheduled_event_id: i64, identity: &str) -> [EventKind; 3] {
-    let started = WorkflowTaskStarted { scheduled_event_id, identity: identity.to_owned(), build_id: None };
+    let started = WorkflowTaskStarted {
+        scheduled_event_id,
+        identity: identity.to_owned(),
+        build_id: None,
+        continue_as_new_suggested: false,
+    };
     let completed = WorkflowTaskCompleted { scheduled_event_id, started_event_id: scheduled_event_id + 1 };
     [
         EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled { attempt: 1 }),

@@ -1,7 +1,7 @@
 //! How large a history is, near enough for a limit: what users put in, and a fixed share for the rest.
 
 use super::{EventKind, WorkflowExecutionStarted};
-use crate::{failure::Failure, payload::Payload};
+use crate::{failure::Failure, payload::Payload, update::UpdateOutcome};
 
 /// The JSON of an event without user data: ids, times, names; most have between 100 and 200 bytes.
 const EVENT_BYTES: usize = 150;
@@ -29,6 +29,27 @@ impl EventKind {
             Self::WorkflowExecutionCompleted(it) => it.result.as_json().len(),
             Self::WorkflowExecutionFailed(it) => it.failure.stored_bytes(),
             Self::WorkflowExecutionCanceled(it) => bytes(it.details.as_ref()),
+            Self::StartChildWorkflowExecutionInitiated(it) => {
+                let options = &it.options;
+                it.input.as_json().len() + bytes(options.memo.as_ref()) + bytes(options.search_attributes.as_ref())
+            }
+            Self::ChildWorkflowExecutionCompleted(it) => it.result.as_json().len(),
+            Self::ChildWorkflowExecutionFailed(it) => it.failure.stored_bytes(),
+            Self::ChildWorkflowExecutionCanceled(it) => bytes(it.details.as_ref()),
+            Self::ChildWorkflowExecutionTerminated(it) => it.reason.len(),
+            Self::SignalExternalWorkflowExecutionInitiated(it) => it.signal_name.len() + it.input.as_json().len(),
+            Self::RequestCancelExternalWorkflowExecutionInitiated(it) => it.reason.len(),
+            Self::WorkflowExecutionUpdateAccepted(it) => it.request.name.len() + it.request.input.as_json().len(),
+            Self::WorkflowExecutionUpdateCompleted(it) => match &it.outcome {
+                UpdateOutcome::Completed(value) => value.as_json().len(),
+                UpdateOutcome::Failed(failure) => failure.stored_bytes(),
+            },
+            Self::MarkerRecorded(it) => it.marker.user_bytes(),
+            Self::UpsertWorkflowSearchAttributes(it) => it.search_attributes.as_json().len(),
+            Self::WorkflowPropertiesModified(it) => it.upserted_memo.as_json().len(),
+            Self::WorkflowExecutionPaused(it) => it.reason.len(),
+            Self::WorkflowExecutionUnpaused(it) => it.reason.len(),
+            Self::WorkflowExecutionContinuedAsNew(it) => it.input.as_json().len(),
             Self::WorkflowTaskScheduled(_)
             | Self::WorkflowTaskStarted(_)
             | Self::WorkflowTaskCompleted(_)
@@ -36,6 +57,13 @@ impl EventKind {
             | Self::TimerStarted(_)
             | Self::TimerFired(_)
             | Self::TimerCanceled(_)
+            | Self::StartChildWorkflowExecutionFailed(_)
+            | Self::ChildWorkflowExecutionStarted(_)
+            | Self::ChildWorkflowExecutionTimedOut(_)
+            | Self::SignalExternalWorkflowExecutionFailed(_)
+            | Self::ExternalWorkflowExecutionSignaled(_)
+            | Self::RequestCancelExternalWorkflowExecutionFailed(_)
+            | Self::ExternalWorkflowExecutionCancelRequested(_)
             | Self::WorkflowExecutionTimedOut(_) => 0,
         }
     }
@@ -53,7 +81,7 @@ impl WorkflowExecutionStarted {
 }
 
 impl Failure {
-    fn stored_bytes(&self) -> usize {
+    pub(crate) fn stored_bytes(&self) -> usize {
         let cause = self.cause.as_deref().map_or(0, Self::stored_bytes);
         self.message.len() + self.error_type.len() + bytes(self.details.as_ref()) + cause
     }

@@ -21,6 +21,9 @@ pub struct WorkflowTaskStarted {
     /// The worker's build, when it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,
+    /// Whether the history has grown so long that the workflow should continue as new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continue_as_new_suggested: bool,
 }
 
 /// Attributes of [`EventKind::WorkflowTaskCompleted`](super::EventKind::WorkflowTaskCompleted).
@@ -51,6 +54,8 @@ pub enum WorkflowTaskFailedCause {
     UnhandledCommand,
     /// The worker has no such workflow type.
     NotRegistered,
+    /// The run was branched off here: what the task did is not part of it.
+    ResetWorkflow,
 }
 
 /// Attributes of [`EventKind::WorkflowTaskFailed`](super::EventKind::WorkflowTaskFailed).

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     activity::{is_middle_priority, middle_priority},
-    failure::Failure,
+    failure::{Failure, RetryState},
     ids::{MessageId, Namespace, RunId, TaskQueue, WorkflowId, WorkflowType},
+    lineage::Lineage,
     payload::Payload,
+    retry::RetryPolicy,
 };
 
 /// Attributes of [`EventKind::WorkflowExecutionStarted`](super::EventKind::WorkflowExecutionStarted): everything a run is started with.
@@ -54,6 +56,12 @@ pub struct WorkflowExecutionStarted {
     /// 1 (first) to 5 (last) within the queue.
     #[serde(default = "middle_priority", skip_serializing_if = "is_middle_priority")]
     pub priority: u8,
+    /// How often and how soon a failed run is repeated; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_policy: Option<Box<RetryPolicy>>,
+    /// Where the run comes from, when no client started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Box<Lineage>>,
     /// The rules of ordering, cancellation and replay that the run keeps for its life.
     pub semantics_version: u32,
 }
@@ -97,6 +105,12 @@ pub struct WorkflowExecutionCompleted {
 pub struct WorkflowExecutionFailed {
     /// The workflow's failure.
     pub failure: Failure,
+    /// Why no other run follows; absent without a retry policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_state: Option<RetryState>,
+    /// The next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_run_id: Option<RunId>,
 }
 
 /// Attributes of [`EventKind::WorkflowExecutionTimedOut`](super::EventKind::WorkflowExecutionTimedOut).
@@ -104,6 +118,12 @@ pub struct WorkflowExecutionFailed {
 pub struct WorkflowExecutionTimedOut {
     /// The time that was allowed, in milliseconds.
     pub timeout_ms: u64,
+    /// Why no other run follows; absent without a retry policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_state: Option<RetryState>,
+    /// The next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_run_id: Option<RunId>,
 }
 
 /// Attributes of [`EventKind::WorkflowExecutionCanceled`](super::EventKind::WorkflowExecutionCanceled).
@@ -117,6 +137,45 @@ pub struct WorkflowExecutionCanceled {
 /// Attributes of [`EventKind::WorkflowExecutionTerminated`](super::EventKind::WorkflowExecutionTerminated).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowExecutionTerminated {
+    /// The message's id.
+    pub message_id: MessageId,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Who did it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub identity: String,
+}
+
+/// Attributes of [`EventKind::WorkflowExecutionContinuedAsNew`](super::EventKind::WorkflowExecutionContinuedAsNew).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowExecutionContinuedAsNew {
+    /// The successor.
+    pub new_run_id: RunId,
+    /// Its workflow type.
+    pub workflow_type: WorkflowType,
+    /// Its queue.
+    pub task_queue: TaskQueue,
+    /// Its input.
+    pub input: Payload,
+}
+
+/// Attributes of [`EventKind::WorkflowExecutionPaused`](super::EventKind::WorkflowExecutionPaused).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowExecutionPaused {
+    /// The message's id.
+    pub message_id: MessageId,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Who did it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub identity: String,
+}
+
+/// Attributes of [`EventKind::WorkflowExecutionUnpaused`](super::EventKind::WorkflowExecutionUnpaused).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowExecutionUnpaused {
     /// The message's id.
     pub message_id: MessageId,
     /// Why.

@@ -1,12 +1,14 @@
 //! What each event makes of a run, and which events may follow which: a history that breaks a rule is corrupt.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{CorruptHistory, PendingActivity, PendingTask, PendingTimer, Run, RunStatus, corrupt};
 use crate::{
     event::{Event, EventKind},
     ids::{ActivityId, MessageId, RUN_TIMEOUT_TIMER, TimerId},
+    payload::Payload,
     time::Timestamp,
+    transition::AttemptState,
 };
 
 impl Run {
@@ -72,9 +74,31 @@ impl Run {
                 self.close(RunStatus::TimedOut);
                 Ok(())
             }
+            EventKind::StartChildWorkflowExecutionInitiated(_)
+            | EventKind::StartChildWorkflowExecutionFailed(_)
+            | EventKind::ChildWorkflowExecutionStarted(_)
+            | EventKind::ChildWorkflowExecutionCompleted(_)
+            | EventKind::ChildWorkflowExecutionFailed(_)
+            | EventKind::ChildWorkflowExecutionCanceled(_)
+            | EventKind::ChildWorkflowExecutionTimedOut(_)
+            | EventKind::ChildWorkflowExecutionTerminated(_) => self.fold_child(event),
+            EventKind::SignalExternalWorkflowExecutionInitiated(_)
+            | EventKind::SignalExternalWorkflowExecutionFailed(_)
+            | EventKind::ExternalWorkflowExecutionSignaled(_)
+            | EventKind::RequestCancelExternalWorkflowExecutionInitiated(_)
+            | EventKind::RequestCancelExternalWorkflowExecutionFailed(_)
+            | EventKind::ExternalWorkflowExecutionCancelRequested(_) => self.fold_external(event),
+            EventKind::WorkflowExecutionUpdateAccepted(_) | EventKind::WorkflowExecutionUpdateCompleted(_) => {
+                self.fold_update(event)
+            }
+            EventKind::MarkerRecorded(_)
+            | EventKind::UpsertWorkflowSearchAttributes(_)
+            | EventKind::WorkflowPropertiesModified(_) => self.fold_note(event),
+            EventKind::WorkflowExecutionPaused(_) | EventKind::WorkflowExecutionUnpaused(_) => self.fold_pause(event),
             EventKind::WorkflowExecutionCompleted(_) => self.close_unless_unseen(RunStatus::Completed),
             EventKind::WorkflowExecutionFailed(_) => self.close_unless_unseen(RunStatus::Failed),
             EventKind::WorkflowExecutionCanceled(_) => self.close_unless_unseen(RunStatus::Canceled),
+            EventKind::WorkflowExecutionContinuedAsNew(_) => self.close_unless_unseen(RunStatus::ContinuedAsNew),
         }
     }
 
@@ -94,6 +118,7 @@ impl Run {
             EventKind::WorkflowTaskStarted(it) => {
                 let scheduled = PendingTask { scheduled_event_id: it.scheduled_event_id, started_event_id: None };
                 check(task == scheduled, || MISFIT)?;
+                check(!self.is_paused(), || "the run is paused")?;
                 self.task = Some(PendingTask { started_event_id: Some(id), ..task });
                 self.unseen = false;
             }
@@ -127,13 +152,15 @@ impl Run {
                 let pending = PendingActivity {
                     scheduled: Arc::new((**scheduled).clone()),
                     scheduled_event_id: event.event_id,
-                    scheduled_at: event.event_time,
+                    // What a branch has copied without an outcome begins anew with it.
+                    scheduled_at: event.event_time.max(self.begun_at()),
                     attempt: 1,
                     last_failure: None,
                     last_heartbeat: None,
                     started_event_id: None,
                     cancel_requested: false,
                     has_row: false,
+                    state: AttemptState::default(),
                 };
                 let before = self.activities.insert(scheduled.activity_id, pending);
                 check(before.is_none(), || "the activity id is in use")
@@ -208,7 +235,7 @@ impl Run {
         Ok(ended.fire_at)
     }
 
-    fn record(&mut self, message_id: MessageId) -> Result<(), String> {
+    pub(super) fn record(&mut self, message_id: MessageId) -> Result<(), String> {
         check(self.recorded_messages.insert(message_id), || "the message is recorded already")
     }
 
@@ -226,6 +253,11 @@ impl Run {
     }
 }
 
-fn check<P: Into<String>>(holds: bool, problem: impl FnOnce() -> P) -> Result<(), String> {
+pub(super) fn check<P: Into<String>>(holds: bool, problem: impl FnOnce() -> P) -> Result<(), String> {
     if holds { Ok(()) } else { Err(problem().into()) }
+}
+
+/// Reads a payload that must be a JSON object.
+pub(super) fn object(payload: &Payload) -> Result<BTreeMap<String, serde_json::Value>, String> {
+    payload.decode("attributes").map_err(|error| error.to_string())
 }

@@ -53,7 +53,13 @@ fn scheduled() -> EventKind {
 
 fn started(scheduled_event_id: i64) -> EventKind {
     let identity = "worker".to_owned();
-    EventKind::WorkflowTaskStarted(WorkflowTaskStarted { scheduled_event_id, identity, build_id: None })
+    let continue_as_new_suggested = false;
+    EventKind::WorkflowTaskStarted(WorkflowTaskStarted {
+        scheduled_event_id,
+        identity,
+        build_id: None,
+        continue_as_new_suggested,
+    })
 }
 
 fn completed(scheduled_event_id: i64) -> EventKind {
@@ -172,8 +178,12 @@ fn each_kind(run: &Run) -> Vec<EventKind> {
         EventKind::TimerFired(TimerFired { timer_id: 1, started_event_id: 6 }),
         EventKind::TimerCanceled(TimerCanceled { timer_id: 1, started_event_id: 6 }),
         EventKind::WorkflowExecutionCompleted(WorkflowExecutionCompleted { result: Payload::null() }),
-        EventKind::WorkflowExecutionFailed(WorkflowExecutionFailed { failure }),
-        EventKind::WorkflowExecutionTimedOut(WorkflowExecutionTimedOut { timeout_ms: HOUR_MS }),
+        EventKind::WorkflowExecutionFailed(WorkflowExecutionFailed { failure, retry_state: None, new_run_id: None }),
+        EventKind::WorkflowExecutionTimedOut(WorkflowExecutionTimedOut {
+            timeout_ms: HOUR_MS,
+            retry_state: None,
+            new_run_id: None,
+        }),
         EventKind::WorkflowExecutionCanceled(WorkflowExecutionCanceled { details: None }),
         EventKind::WorkflowExecutionTerminated(WorkflowExecutionTerminated {
             message_id: message(4),
@@ -266,7 +276,11 @@ fn a_timer_that_fires_early_is_corrupt() {
     let fired = || EventKind::TimerFired(TimerFired { timer_id: 1, started_event_id: 5 });
     refused(&waiting, fired(), HOUR_MS - 1, expect!["TimerFired: the timer is not due"]);
     follow(&mut waiting.clone(), fired(), HOUR_MS).unwrap();
-    let timed_out = EventKind::WorkflowExecutionTimedOut(WorkflowExecutionTimedOut { timeout_ms: HOUR_MS });
+    let timed_out = EventKind::WorkflowExecutionTimedOut(WorkflowExecutionTimedOut {
+        timeout_ms: HOUR_MS,
+        retry_state: None,
+        new_run_id: None,
+    });
     refused(
         &waiting,
         timed_out,
@@ -365,11 +379,13 @@ fn what_failed_attempts_left_behind_comes_back_from_the_row() {
         claimed_by_owner: false,
         last_failure: Some(failure.clone()),
         last_heartbeat: Some(Payload::encode("details", &7).unwrap()),
+        state: AttemptState { paused: true, attempts_before: 1, asynchronous_since: None },
         task: Box::new(task(&run)),
     };
     run.restore_activity(&row);
     let pending = &run.activities[&1];
     assert_eq!((pending.attempt, pending.has_row), (3, true));
+    assert_eq!(pending.state, row.state);
     assert_eq!((&pending.last_failure, &pending.last_heartbeat), (&Some(failure), &row.last_heartbeat));
     let others = run.clone();
     run.restore_activity(&ActivityRow { activity_id: 8, ..row });

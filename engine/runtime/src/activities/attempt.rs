@@ -191,6 +191,7 @@ fn label(ended: &Ended) -> &'static str {
         Ended::With(ActivityResult::Failed(_)) => "failed",
         Ended::With(ActivityResult::TimedOut { .. }) => "timed_out",
         Ended::With(ActivityResult::Canceled { .. }) => "canceled",
+        Ended::With(ActivityResult::CompletesAsynchronously) => "asynchronous",
         Ended::Abandoned | Ended::NeverBegan => "abandoned",
     }
 }

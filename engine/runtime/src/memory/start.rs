@@ -10,6 +10,11 @@ use super::state::{OpenRun, RunFacts, State};
 impl State {
     /// Starts a run, or says what stands in its way.
     pub(super) fn start(&mut self, start: StartWrite, now: Timestamp) -> StoreResult<StartOutcome> {
+        if let Some(part) = start.transition.part_between_runs() {
+            // A transition is written whole or not at all.
+            let problem = format!("this store cannot write {part} of a transition");
+            return Err(StoreError::Rejected { problem });
+        }
         let key = start.request.key();
         let id = (start.request.namespace.clone(), start.request.workflow_id.clone());
         // A start without a request id that may be answered with another run is remembered by its own run id, so that

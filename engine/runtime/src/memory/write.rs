@@ -2,7 +2,7 @@
 
 use dacapo_core::{
     EventKind, Failure, Payload, RunKey, RunStatus, Timestamp, Transition, WorkerId,
-    store::{Hint, RunResult, RunWrite, StoredTransition, WriteOutcome},
+    store::{Hint, RunResult, RunWrite, StoreError, StoredTransition, WriteOutcome},
     transition::{ActivityRow, ProblemChange},
 };
 
@@ -18,6 +18,11 @@ impl State {
         });
         if !passes {
             return WriteOutcome::Fenced;
+        }
+        if let Some(part) = transition.part_between_runs() {
+            // A transition is written whole or not at all.
+            let problem = format!("this store cannot write {part} of a transition");
+            return WriteOutcome::Rejected(StoreError::Rejected { problem });
         }
         if transition.closes.is_some() && self.has_unread(key, &transition) {
             return WriteOutcome::InboxNotEmpty;

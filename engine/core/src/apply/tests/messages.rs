@@ -223,7 +223,7 @@ fn a_start_with_anything_but_a_signal_or_a_bad_name_is_refused() {
         refused(|start| start.memo = Some(Payload::encode("memo", &[("a", "x".repeat(40_000))]).unwrap())),
     ];
     expect![[r#"
-        signal is a message of another kind: only a signal comes with a start
+        signal is a message of another kind: only a signal or an update comes with a start
         signal name is empty: give it at least one character
         workflow id is empty: give it at least one character
         priority is 6: choose 1 (first) to 5 (last)
