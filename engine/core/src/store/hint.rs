@@ -7,10 +7,13 @@ use std::{
     task::{Poll, Waker},
 };
 
-use crate::ids::{RunKey, TaskQueue};
+use crate::{
+    ids::{RunKey, TaskQueue},
+    store::RunResult,
+};
 
 /// Something that changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Hint {
     /// Runs wait on a queue.
     RunsReady(TaskQueue),
@@ -20,6 +23,8 @@ pub enum Hint {
     Inbox(Vec<RunKey>),
     /// Runs closed.
     Closed(Vec<RunKey>),
+    /// Runs closed, and this is how: what is small enough for a hint needs no look-up.
+    Ended(Vec<(RunKey, RunResult)>),
     /// A worker left or died: look for what it owned.
     WorkerGone,
     /// Hints may have been lost: look at everything.

@@ -178,13 +178,15 @@ impl Registry {
             .collect()
     }
 
-    /// Takes what a hint and those behind it are about, if somebody waits for it.
+    /// Answers what a hint and those behind it answer, and gives the runs to look up for those who wait.
     fn hinted(&self, first: Hint, hints: &mut HintReceiver) -> Vec<RunKey> {
         let mut next = Some(first);
         let mut runs = Vec::new();
+        let mut ended = Vec::new();
         let mut waiting = self.lock();
         while let Some(hint) = next {
             match hint {
+                Hint::Ended(ends) => ended.extend(ends),
                 Hint::Closed(closed) => {
                     for run in closed {
                         waiting.started.remove(&run);
@@ -200,6 +202,10 @@ impl Registry {
                 Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Inbox(_) | Hint::WorkerGone => {}
             }
             next = hints.next().now_or_never();
+        }
+        drop(waiting);
+        for (run, result) in ended {
+            self.resolve(run, &Ok(result));
         }
         runs.sort_unstable();
         runs.dedup();

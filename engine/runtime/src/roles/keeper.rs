@@ -58,7 +58,7 @@ pub(crate) async fn listen(context: Arc<Context>, bells: Bells) {
         match hints.next().await {
             Hint::RunsReady(queue) if context.options.queues.contains(&queue) => bells.runs.notify_one(),
             Hint::ActivitiesReady(queue) if context.options.queues.contains(&queue) => bells.activities.notify_one(),
-            Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) => {}
+            Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) | Hint::Ended(_) => {}
             Hint::Inbox(runs) => bells.mail.wanted(&runs),
             Hint::WorkerGone => bells.gone.notify_one(),
             Hint::Everything => bells.ring_all(),

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use dacapo_core::{
-    EventKind, RunKey, RunStatus, Transition, WorkerId,
+    Event, EventKind, RunKey, RunStatus, Transition, WorkerId,
     limits::FLUSH_ITEMS_MAX,
     store::{RunWrite, StoreError, WriteOutcome},
     transition::ProblemChange,
@@ -14,7 +14,7 @@ use super::{
     lane::{Entry, Flush},
     rows::{EncodedRows, RowArrays, history_row, json},
 };
-use crate::hints::Hints;
+use crate::hints::{End, Hints};
 
 const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
     $16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45)";
@@ -99,7 +99,10 @@ impl Append {
 
     fn hint(&self, transition: &Transition) {
         if transition.closes.is_some() {
-            self.hints.closed(transition.key);
+            match transition.events.last().and_then(end) {
+                Some(end) => self.hints.ended(transition.key, end),
+                None => self.hints.closed(transition.key),
+            }
         }
         for row in transition.activities.iter().filter(|row| !row.claimed_by_owner) {
             self.hints.activities_ready(&row.task.task_queue, row.visible_at);
@@ -147,6 +150,14 @@ impl Flush for Append {
 
     fn lost(&self, _: &mut Encoded) -> Option<WriteOutcome> {
         Some(WriteOutcome::Unknown)
+    }
+}
+
+/// How a run completed, where a hint can say it in full.
+fn end(event: &Event) -> Option<End> {
+    match &event.event {
+        EventKind::WorkflowExecutionCompleted(completed) => End::new(event.event_time, &completed.result),
+        _ => None,
     }
 }
 

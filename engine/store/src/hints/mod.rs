@@ -9,6 +9,8 @@ pub(crate) mod listen;
 pub(crate) mod notify;
 mod wire;
 
+pub(crate) use wire::End;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     mem,
@@ -38,6 +40,8 @@ struct News {
     activities_ready: BTreeSet<TaskQueue>,
     inbox: BTreeMap<WorkerId, Vec<RunKey>>,
     closed: Vec<RunKey>,
+    /// Closed runs whose end fits into a hint.
+    ended: Vec<(RunKey, End)>,
     worker_gone: bool,
     everything: bool,
 }
@@ -164,6 +168,11 @@ impl Hints {
         lock(&self.shared.news).closed.push(run);
     }
 
+    /// A run ended in a way that other processes can be told in full. This one knows.
+    pub(crate) fn ended(&self, run: RunKey, end: End) {
+        lock(&self.shared.news).ended.push((run, end));
+    }
+
     /// A worker left or died.
     pub(crate) fn worker_gone(&self) {
         lock(&self.shared.news).worker_gone = true;
@@ -210,8 +219,9 @@ impl Hints {
         if !inbox.is_empty() {
             self.publish_here(&Hint::Inbox(inbox));
         }
-        if !news.closed.is_empty() {
-            self.publish_here(&Hint::Closed(news.closed.clone()));
+        let closed: Vec<RunKey> = news.closed.iter().chain(news.ended.iter().map(|(run, _)| run)).copied().collect();
+        if !closed.is_empty() {
+            self.publish_here(&Hint::Closed(closed));
         }
         if news.worker_gone {
             self.publish_here(&Hint::WorkerGone);
@@ -232,6 +242,7 @@ impl News {
             && self.activities_ready.is_empty()
             && self.inbox.is_empty()
             && self.closed.is_empty()
+            && self.ended.is_empty()
             && !self.worker_gone
             && !self.everything
     }
@@ -244,10 +255,12 @@ impl News {
             self.inbox.entry(worker).or_default().extend(runs);
         }
         self.closed.extend(news.closed);
+        self.ended.extend(news.ended);
         self.worker_gone |= news.worker_gone;
         self.everything |= news.everything;
-        if self.closed.len() > CLOSED_BACKLOG_MAX {
+        if self.closed.len() + self.ended.len() > CLOSED_BACKLOG_MAX {
             self.closed.clear();
+            self.ended.clear();
             self.everything = true;
         }
     }

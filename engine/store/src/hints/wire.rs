@@ -4,11 +4,14 @@
 //! |---|---|---|
 //! | `dacapo_queues` | every process with a worker | lines: `r`queue (runs wait), `a`queue (activities wait), `g` (a worker is gone) |
 //! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each |
-//! | `dacapo_closed` | processes that have waited for a result | run keys |
+//! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
 //!
 //! `*` on any channel: too much to say, look at everything.
 
-use dacapo_core::{RunId, RunKey, Shard, TaskQueue, WorkerId, store::Hint};
+use dacapo_core::{
+    Payload, RunId, RunKey, RunStatus, Shard, TaskQueue, Timestamp, WorkerId,
+    store::{Hint, RunResult},
+};
 use uuid::Uuid;
 
 use super::News;
@@ -26,6 +29,24 @@ const PAYLOAD_BYTES_MAX: usize = 7_900;
 const KEY_CHARS: usize = 34;
 
 const EVERYTHING: &str = "*";
+
+/// The largest value that goes along with the news of its run's end. A hint is sent to every process that waits for some
+/// run, so what is larger is cheaper read by the one that wants it.
+const END_BYTES_MAX: usize = 512;
+
+/// How a run completed, small enough for a hint.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    closed_at: Timestamp,
+    value: Payload,
+}
+
+impl End {
+    /// Makes the news of a value, unless it is too large for a hint.
+    pub(crate) fn new(closed_at: Timestamp, value: &Payload) -> Option<Self> {
+        (value.as_json().len() <= END_BYTES_MAX).then(|| Self { closed_at, value: value.clone() })
+    }
+}
 
 /// The channel for messages to runs of a worker.
 pub(super) fn worker_channel(worker: WorkerId) -> String {
@@ -50,7 +71,11 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
             add(&worker_channel(*worker), payload);
         }
     }
-    for payload in chunks(outgoing.closed.iter().map(key), "") {
+    let ended = outgoing.ended.iter().map(|(run, end)| {
+        let value = end.value.as_json();
+        format!("{}={:x}:{}:{value}", key(run), end.closed_at.0, value.len())
+    });
+    for payload in chunks(outgoing.closed.iter().map(key).chain(ended), "") {
         add(CLOSED, payload);
     }
     if outgoing.everything {
@@ -85,7 +110,7 @@ pub(super) fn read(channel: &str, payload: &str) -> Vec<Hint> {
     }
     let hints = match channel {
         QUEUES => payload.split('\n').map(read_line).collect(),
-        CLOSED => read_keys(payload).map(|runs| vec![Hint::Closed(runs)]),
+        CLOSED => read_closed(payload),
         _ => read_keys(payload).map(|runs| vec![Hint::Inbox(runs)]),
     };
     hints.unwrap_or_else(|| vec![Hint::Everything])
@@ -98,6 +123,28 @@ fn read_line(line: &str) -> Option<Hint> {
         ("g", "") => Some(Hint::WorkerGone),
         _ => None,
     }
+}
+
+fn read_closed(mut payload: &str) -> Option<Vec<Hint>> {
+    let (mut closed, mut ended) = (Vec::new(), Vec::new());
+    while !payload.is_empty() {
+        let (run, rest) = payload.split_at_checked(KEY_CHARS)?;
+        let run = read_key(run.as_bytes())?;
+        payload = rest;
+        let Some(end) = rest.strip_prefix('=') else {
+            closed.push(run);
+            continue;
+        };
+        let (closed_at, rest) = end.split_once(':')?;
+        let (length, rest) = rest.split_once(':')?;
+        let (value, rest) = rest.split_at_checked(length.parse().ok()?)?;
+        payload = rest;
+        let result = Some(Payload::from_json("result", value.to_owned()).ok()?);
+        let closed_at = Timestamp(i64::from_str_radix(closed_at, 16).ok()?);
+        ended.push((run, RunResult { status: RunStatus::Completed, result, failure: None, closed_at }));
+    }
+    let closed = (!closed.is_empty()).then_some(Hint::Closed(closed));
+    Some(closed.into_iter().chain((!ended.is_empty()).then_some(Hint::Ended(ended))).collect())
 }
 
 fn read_keys(payload: &str) -> Option<Vec<RunKey>> {
@@ -135,6 +182,26 @@ mod tests {
             .flatten()
             .collect();
         assert_eq!(read_back, closed);
+    }
+
+    #[test]
+    fn a_small_end_goes_along_and_a_large_one_does_not() {
+        let value = Payload::from_json("value", "{\"a\": \"=:\\n ß\"}".to_owned()).unwrap();
+        let end = End::new(Timestamp(1_795_245_407_328_113), &value).unwrap();
+        let outgoing = News { closed: vec![run(1)], ended: vec![(run(2), end.clone()), (run(3), end)], ..News::default() };
+        let (channels, payloads) = notifications(&outgoing);
+        assert_eq!((channels.len(), payloads.len()), (1, 1));
+        let result = RunResult {
+            status: RunStatus::Completed,
+            result: Some(value),
+            failure: None,
+            closed_at: Timestamp(1_795_245_407_328_113),
+        };
+        let ended = Hint::Ended(vec![(run(2), result.clone()), (run(3), result)]);
+        assert_eq!(read(CLOSED, &payloads[0]), [Hint::Closed(vec![run(1)]), ended]);
+        assert_eq!(read(CLOSED, &payloads[0][..payloads[0].len() - 1]), [Hint::Everything]);
+        let large = Payload::from_json("value", format!("\"{}\"", "x".repeat(END_BYTES_MAX))).unwrap();
+        assert!(End::new(Timestamp(0), &large).is_none());
     }
 
     #[test]
