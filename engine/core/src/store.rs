@@ -96,21 +96,22 @@ pub trait Store: Send + Sync + 'static {
     /// and its run finds in its inbox that it was lost. Gives the rows moved; 0 means nothing is left.
     async fn take_over(&self, dead: WorkerId, limit: i64) -> StoreResult<u64>;
 
-    /// Takes unowned runs that have something to do.
+    /// Takes unowned runs that have something to do, and reads them: history, inbox and activity rows in one snapshot, from
+    /// a moment when nobody else could write to them any more.
     async fn claim_runs(&self, worker: WorkerId, claim: &RunClaim) -> StoreResult<ClaimedRuns>;
 
-    /// Reads history, inbox, activity rows of runs in one snapshot, after their claim has committed. Runs that are
-    /// gone are missing in the answer.
+    /// Reads history, inbox, activity rows of runs in one snapshot. Runs that are gone are missing in the answer.
     async fn load(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>>;
 
-    /// Reads the inbox of owned runs; all of the worker's runs that have messages when `runs` is empty.
+    /// Reads the inboxes of those of the runs that the worker owns.
     async fn inbox(&self, worker: WorkerId, runs: &[RunKey], limit: i64) -> StoreResult<Vec<(RunKey, Message)>>;
 
     /// Gives runs back; each is refused when its inbox is not empty or the fence has moved.
     async fn release(&self, worker: WorkerId, runs: Vec<ReleaseRun>) -> StoreResult<Vec<(RunKey, ReleaseOutcome)>>;
 
-    /// Lists the runs that name this worker as their owner, to compare with its memory.
-    async fn owned_runs(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>>;
+    /// Lists the runs in one part of all that name this worker as their owner, to compare with its memory. No index knows
+    /// owners: the whole is read from end to end.
+    async fn owned_runs(&self, worker: WorkerId, part: RunsPart) -> StoreResult<Vec<(RunKey, i32)>>;
 
     /// Moves due timers into the inboxes of their runs. Gives how many.
     async fn move_due_timers(&self, limit: i64) -> StoreResult<u64>;

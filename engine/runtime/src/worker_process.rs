@@ -279,6 +279,7 @@ impl Life {
             tracker: TaskTracker::new(),
             owned: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            claim_lost: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
             room: Notify::new(),
             activity_due: Alarm::default(),

@@ -1,17 +1,18 @@
-//! Claims of runs: unowned runs with something to do become a worker's.
+//! Claims of runs: unowned runs with something to do become a worker's, and come with all that belongs to them.
 
 use dacapo_core::{
-    RunId, RunKey, Shard, TaskQueue, WorkerId,
-    store::{ClaimedRun, ClaimedRuns, RunClaim, StoreError, StoreResult},
+    TaskQueue, WorkerId,
+    store::{ClaimedRuns, RunClaim, StoreError, StoreResult},
 };
-use sqlx::{Row, postgres::PgRow};
+use sqlx::Row;
 use uuid::Uuid;
 
-use crate::{PgStore, error::store_error};
+use crate::{PgStore, error::store_error, load::read_loaded, ownership::key};
 
 const CLAIM: &str = "
-SELECT lives, shards, runs, epochs, nexts, stale_shards, stale_runs, stale_owners
-  FROM dacapo.claim_v1($1, $2, $3, $4, $5)";
+SELECT lives, shard, run_id, owner, owner_epoch, next_event_id, events, messages, bodies, ids, attempts, visible, claimers,
+       tasks, failures, details
+  FROM dacapo.claim_v2($1, $2, $3, $4, $5)";
 
 impl PgStore {
     /// Takes runs from the queues in turn, each in order of priority and age.
@@ -34,6 +35,8 @@ impl PgStore {
         Ok(claimed)
     }
 
+    /// A run that cannot be read is reported and left out; it is the worker's all the same, and the comparison of the
+    /// worker's memory with the table comes back to it.
     async fn claim_queue(
         &self,
         worker: WorkerId,
@@ -43,33 +46,28 @@ impl PgStore {
         limit: i64,
         claimed: &mut ClaimedRuns,
     ) -> StoreResult<()> {
-        let row = sqlx::query(CLAIM)
+        let rows = sqlx::query(CLAIM)
             .bind(worker.0)
             .bind(claim.namespace.as_str())
             .bind(queue.as_str())
             .bind(types)
             .bind(limit)
-            .fetch_one(&self.hot)
+            .fetch_all(&self.hot)
             .await
             .map_err(store_error)?;
-        if !row.get::<bool, _>("lives") {
-            return Err(StoreError::LeaseLost { worker });
+        for row in &rows {
+            if !row.get::<bool, _>("lives") {
+                return Err(StoreError::LeaseLost { worker });
+            }
+            if row.get::<Option<Vec<Vec<u8>>>, _>("events").is_none() {
+                claimed.stale.push((key(row), WorkerId(row.get::<Uuid, _>("owner"))));
+                continue;
+            }
+            match read_loaded(row) {
+                Ok(run) => claimed.runs.push(run),
+                Err(error) => tracing::error!(%error, "a claimed run cannot be loaded"),
+            }
         }
-        let epochs: Vec<i32> = row.get::<Option<_>, _>("epochs").unwrap_or_default();
-        let nexts: Vec<i64> = row.get::<Option<_>, _>("nexts").unwrap_or_default();
-        let fences = epochs.into_iter().zip(nexts);
-        for (key, (owner_epoch, next_event_id)) in keys(&row, "shards", "runs").zip(fences) {
-            claimed.runs.push(ClaimedRun { key, owner_epoch, next_event_id });
-        }
-        let owners: Vec<Uuid> = row.get::<Option<_>, _>("stale_owners").unwrap_or_default();
-        let stale = keys(&row, "stale_shards", "stale_runs").zip(owners);
-        claimed.stale.extend(stale.map(|(key, owner)| (key, WorkerId(owner))));
         Ok(())
     }
-}
-
-fn keys(row: &PgRow, shards: &str, runs: &str) -> impl Iterator<Item = RunKey> + use<> {
-    let shards: Vec<i16> = row.get::<Option<_>, _>(shards).unwrap_or_default();
-    let runs: Vec<Uuid> = row.get::<Option<_>, _>(runs).unwrap_or_default();
-    shards.into_iter().zip(runs).map(|(shard, run_id)| RunKey { shard: Shard(shard), run_id: RunId(run_id) })
 }

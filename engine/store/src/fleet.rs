@@ -26,14 +26,15 @@ const DEREGISTER: &str = "UPDATE dacapo.workers SET dead = true WHERE worker = $
 
 const LOCK_WORKER: &str = "SELECT FROM dacapo.workers WHERE worker = $1 FOR UPDATE";
 
-/// A worker that owns nothing and has claimed nothing need not be mourned.
+/// A worker that owns nothing and has claimed nothing need not be mourned. Reads the open runs from end to end.
 pub(crate) const REMOVE_WORKER: &str = "
 DELETE FROM dacapo.workers w WHERE w.worker = $1 AND w.dead
    AND NOT EXISTS (SELECT FROM dacapo.runs_open r WHERE r.owner = w.worker)
    AND NOT EXISTS (SELECT FROM dacapo.activities a WHERE a.claimed_by = w.worker)";
 
 /// Renews the lease and looks around, in one statement. Work that is due within the horizon ($5) is named by its time, so
-/// that whoever waits need not ask before; what lies beyond, a later renewal names.
+/// that whoever waits need not ask before; what lies beyond, a later renewal names. Of a long inbox only the beginning is
+/// looked at: whose the rest is, the owners find out by the runs that they know.
 const BEAT: &str = "
 WITH me AS (
     UPDATE dacapo.workers SET lease_until = clock_timestamp() + $2 * interval '1 ms', busy = $6, owned = $7
@@ -47,8 +48,10 @@ SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
                 WHERE y.namespace = $3 AND y.task_queue = ANY ($4) AND y.visible_at <= statement_timestamp()) AS runs_ready,
        EXISTS (SELECT FROM dacapo.activities a WHERE a.namespace = $3 AND a.task_queue = ANY ($4)
                   AND a.claimed_by IS NULL AND NOT a.reported AND a.visible_at <= statement_timestamp()) AS activities_ready,
-       EXISTS (SELECT FROM dacapo.inbox b JOIN dacapo.runs_open r ON r.shard = b.shard AND r.run_id = b.run_id
-                WHERE r.owner = $1) AS inbox_waiting,
+       (SELECT COALESCE(bool_or(r.owner = $1), false) OR count(*) >= 1000
+          FROM (SELECT b.shard, b.run_id FROM dacapo.inbox b LIMIT 1000) b
+          LEFT JOIN LATERAL (SELECT o.owner FROM dacapo.runs_open o
+                              WHERE o.shard = b.shard AND o.run_id = b.run_id OFFSET 0) r ON true) AS inbox_waiting,
        EXISTS (SELECT FROM dacapo.activities a WHERE a.deadline <= statement_timestamp()) AS overdue,
        LEAST((SELECT min(CASE WHEN r.owner IS NULL THEN t.fire_at ELSE t.fire_at + interval '1 s' END)
                 FROM (SELECT * FROM dacapo.timers t WHERE t.fire_at <= statement_timestamp() + $5 * interval '1 ms'
@@ -59,8 +62,7 @@ SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
              (SELECT min(a.visible_at) FROM dacapo.activities a WHERE a.namespace = $3 AND a.task_queue = ANY ($4)
                  AND a.claimed_by IS NULL AND NOT a.reported AND a.visible_at > statement_timestamp()),
              (SELECT min(a.deadline) FROM dacapo.activities a
-               WHERE a.deadline <= statement_timestamp() + $5 * interval '1 ms')) AS next_due_at,
-       (SELECT count(*) FROM dacapo.runs_open r WHERE r.owner = $1) AS owned";
+               WHERE a.deadline <= statement_timestamp() + $5 * interval '1 ms')) AS next_due_at";
 
 /// Of workers that say they hold a presence lock, those that do not.
 const VANISHED: &str = "
@@ -155,7 +157,6 @@ impl PgStore {
             inbox_waiting: row.get("inbox_waiting"),
             activities_overdue: row.get("overdue"),
             next_due_at: row.get::<Option<PgTime>, _>("next_due_at").map(|time| time.0),
-            owned: row.get::<i64, _>("owned") as u64,
         })
     }
 
@@ -189,7 +190,7 @@ impl PgStore {
 
     /// Leaves the fleet: no claim of this worker's is on its way any more once its row was locked.
     pub(crate) async fn leave_fleet(&self, worker: WorkerId) -> StoreResult<()> {
-        let mut transaction = self.hot.begin().await.map_err(store_error)?;
+        let mut transaction = self.read.begin().await.map_err(store_error)?;
         sqlx::query(LOCK_WORKER).bind(worker.0).execute(&mut *transaction).await.map_err(store_error)?;
         sqlx::query(DEREGISTER).bind(worker.0).execute(&mut *transaction).await.map_err(store_error)?;
         sqlx::query(REMOVE_WORKER).bind(worker.0).execute(&mut *transaction).await.map_err(store_error)?;

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use dacapo_core::{
     Message, RunId, RunKey, Shard, WorkerId,
-    store::{ReleaseOutcome, ReleaseRun, StoreResult},
+    store::{ReleaseOutcome, ReleaseRun, RunsPart, StoreResult},
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use crate::{PgStore, error::store_error, load::read_message, time::PgTime};
 
-/// Here and below, an owner is compared in a way that no index answers: the one by owner would cost as little as the key
-/// when a plan is made on a small table, and would be kept.
+/// Here and below, an owner is compared in a way that no index can answer: a plan that is made on a small table, where
+/// every index costs as little as the key, is kept.
 const FENCE: &str = "UPDATE dacapo.runs_open SET owner_epoch = owner_epoch + 1
     WHERE shard = $1 AND run_id = $2 AND owner IS NOT DISTINCT FROM $3 AND owner_epoch = $4 RETURNING owner_epoch";
 
@@ -47,21 +47,24 @@ WITH given AS (
 )
 SELECT place, task_queue FROM given";
 
-const OWNED: &str = "SELECT shard, run_id, owner_epoch FROM dacapo.runs_open WHERE owner = $1 ORDER BY shard, run_id";
+/// Reads the pages of one part of the table: an index by owner would cost every claim more than this costs a look.
+const OWNED: &str = "
+SELECT shard, run_id, owner_epoch FROM dacapo.runs_open
+ WHERE owner = $1
+   AND ctid >= (SELECT format('(%s,0)', pages * $2 / $3)::tid FROM
+                (SELECT pg_relation_size('dacapo.runs_open') / current_setting('block_size')::int8 AS pages) p)
+   AND ctid < (SELECT format('(%s,0)', pages * ($2 + 1) / $3)::tid FROM
+               (SELECT pg_relation_size('dacapo.runs_open') / current_setting('block_size')::int8 AS pages) p)";
 
-const INBOX_OF_RUNS: &str = "
+const INBOX: &str = "
 SELECT b.shard, b.run_id, b.message, b.body
-  FROM (SELECT DISTINCT k.shard, k.run_id FROM unnest($2::int2[], $3::uuid[]) k (shard, run_id)) k,
+  FROM (SELECT DISTINCT k.shard, k.run_id FROM unnest($2::int2[], $3::uuid[]) k (shard, run_id)
+         WHERE EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id OFFSET 0)) k,
        LATERAL (SELECT r.owner FROM dacapo.runs_open r WHERE r.shard = k.shard AND r.run_id = k.run_id OFFSET 0) r,
        LATERAL (SELECT b.* FROM dacapo.inbox b
                  WHERE b.shard = k.shard AND b.run_id = k.run_id ORDER BY b.message LIMIT $4) b
  WHERE r.owner = $1
  ORDER BY b.shard, b.run_id, b.message LIMIT $4";
-
-const INBOX_OF_WORKER: &str = "
-SELECT b.shard, b.run_id, b.message, b.body
-  FROM dacapo.inbox b JOIN dacapo.runs_open r ON r.shard = b.shard AND r.run_id = b.run_id
- WHERE r.owner = $1 ORDER BY b.shard, b.run_id, b.message LIMIT $2";
 
 impl PgStore {
     /// Raises the epoch of a run, so that whatever is still on its way under the old one is fenced out.
@@ -113,9 +116,10 @@ impl PgStore {
         Ok(runs.iter().enumerate().map(|(place, run)| (run.key, outcome(place))).collect())
     }
 
-    /// Lists what names a worker as owner.
-    pub(crate) async fn read_owned(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>> {
-        let rows = sqlx::query(OWNED).bind(worker.0).fetch_all(&self.read).await.map_err(store_error)?;
+    /// Lists what names a worker as owner in one part of the table.
+    pub(crate) async fn read_owned(&self, worker: WorkerId, part: RunsPart) -> StoreResult<Vec<(RunKey, i32)>> {
+        let query = sqlx::query(OWNED).bind(worker.0).bind(i64::from(part.index)).bind(i64::from(part.of));
+        let rows = query.fetch_all(&self.read).await.map_err(store_error)?;
         Ok(rows.iter().map(|row| (key(row), row.get("owner_epoch"))).collect())
     }
 
@@ -126,17 +130,14 @@ impl PgStore {
         runs: &[RunKey],
         limit: i64,
     ) -> StoreResult<Vec<(RunKey, Message)>> {
-        let query = if runs.is_empty() {
-            sqlx::query(INBOX_OF_WORKER).bind(worker.0).bind(limit).fetch_all(&self.read)
-        } else {
-            sqlx::query(INBOX_OF_RUNS)
-                .bind(worker.0)
-                .bind(runs.iter().map(|run| run.shard.0).collect::<Vec<_>>())
-                .bind(runs.iter().map(|run| run.run_id.0).collect::<Vec<_>>())
-                .bind(limit)
-                .fetch_all(&self.hot)
-        };
-        let rows = query.await.map_err(store_error)?;
+        let rows = sqlx::query(INBOX)
+            .bind(worker.0)
+            .bind(runs.iter().map(|run| run.shard.0).collect::<Vec<_>>())
+            .bind(runs.iter().map(|run| run.run_id.0).collect::<Vec<_>>())
+            .bind(limit)
+            .fetch_all(&self.hot)
+            .await
+            .map_err(store_error)?;
         rows.iter()
             .map(|row| {
                 let run = key(row);

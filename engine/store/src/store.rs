@@ -14,8 +14,8 @@ use dacapo_core::{
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
         ClaimedRuns, HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply,
-        ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, SendMessage, SendOutcome,
-        StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
+        ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage,
+        SendOutcome, StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
         WorkerRegistration, WriteOutcome,
     },
 };
@@ -179,8 +179,8 @@ impl Store for PgStore {
         within(self.release_runs(worker, runs)).await
     }
 
-    async fn owned_runs(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>> {
-        within(self.read_owned(worker)).await
+    async fn owned_runs(&self, worker: WorkerId, part: RunsPart) -> StoreResult<Vec<(RunKey, i32)>> {
+        within(self.read_owned(worker, part)).await
     }
 
     async fn move_due_timers(&self, limit: i64) -> StoreResult<u64> {

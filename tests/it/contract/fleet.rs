@@ -33,7 +33,7 @@ pub(crate) async fn a_beat_tells_what_waits(lab: Lab) {
     let (worker, other) = (lab.worker().await, lab.worker().await);
     let quiet = lab.store.beat(worker, &interest(LONG)).await.unwrap();
     assert!(!(quiet.runs_ready || quiet.activities_ready || quiet.inbox_waiting || quiet.activities_overdue));
-    assert_eq!((quiet.owned, quiet.next_due_at), (0, None));
+    assert_eq!(quiet.next_due_at, None);
 
     lab.open("a").await;
     assert!(lab.store.beat(worker, &interest(LONG)).await.unwrap().runs_ready);
@@ -42,7 +42,6 @@ pub(crate) async fn a_beat_tells_what_waits(lab: Lab) {
     lab.send(owner.key(), signal("s")).await;
     let beat = lab.store.beat(worker, &interest(LONG)).await.unwrap();
     assert!(!beat.runs_ready && beat.activities_ready && beat.inbox_waiting);
-    assert_eq!(beat.owned, 2);
     let theirs = lab.store.beat(other, &interest(LONG)).await.unwrap();
     assert!(theirs.activities_ready && !theirs.inbox_waiting);
     let elsewhere = dacapo_core::store::BeatInterest { queues: vec!["other".into()], ..interest(LONG) };

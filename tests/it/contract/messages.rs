@@ -17,7 +17,7 @@ pub(crate) async fn a_message_to_an_owned_run_waits_for_its_owner(lab: Lab) {
     let message = signal("s");
     assert_eq!(lab.send(owner.key(), message.clone()).await, SendOutcome::Accepted);
     lab.await_hint(&mut hints, |hint| *hint == Hint::Inbox(vec![owner.key()])).await;
-    let all = lab.store.inbox(worker, &[], 10).await.unwrap();
+    let all = lab.store.inbox(worker, &[owner.key(), quiet.key()], 10).await.unwrap();
     assert_eq!(all, [(owner.key(), message)]);
     assert!(lab.store.inbox(worker, &[quiet.key()], 10).await.unwrap().is_empty());
     let other = lab.worker().await;

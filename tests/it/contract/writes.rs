@@ -157,7 +157,7 @@ pub(crate) async fn a_closed_run_leaves_no_row_behind(lab: Lab) {
     assert_eq!((described.activities.len(), described.timers.len(), described.inbox), (0, 0, 0));
     assert_eq!((described.owner, described.ready_at), (None, None));
     assert!(lab.claim_activities(worker).await.is_empty());
-    assert!(lab.store.owned_runs(worker).await.unwrap().is_empty());
+    assert!(lab.store.owned_runs(worker, dacapo_core::store::RunsPart::WHOLE).await.unwrap().is_empty());
     assert!(lab.store.load(&[owner.key()]).await.unwrap().is_empty());
     assert_eq!(lab.store.sweep().await.unwrap(), []);
 }

@@ -61,14 +61,12 @@ pub struct Beat {
     pub runs_ready: bool,
     /// Whether activities wait on the queues.
     pub activities_ready: bool,
-    /// Whether messages wait for runs of this worker.
+    /// Whether messages wait for runs of this worker, or so many wait in all that only a look into its inboxes can tell.
     pub inbox_waiting: bool,
     /// Whether activity rows have passed their deadline.
     pub activities_overdue: bool,
     /// When the next timer that nobody watches, or the next delayed row on the queues, is due; may lie in the past.
     pub next_due_at: Option<Timestamp>,
-    /// Runs that name this worker as owner.
-    pub owned: u64,
 }
 
 /// Which runs a process wants.
@@ -87,21 +85,25 @@ pub struct RunClaim {
 /// Runs that were taken, now owned by the claimer.
 #[derive(Debug, Clone, Default)]
 pub struct ClaimedRuns {
-    /// The runs.
-    pub runs: Vec<ClaimedRun>,
+    /// The runs, with everything that belongs to them.
+    pub runs: Vec<LoadedRun>,
     /// Runs that were marked as ready although somebody owns them: hints for their owners.
     pub stale: Vec<(RunKey, WorkerId)>,
 }
 
-/// A run that was taken.
+/// One of the parts into which the open runs are cut, where a look at all of them at once would take too long. A run
+/// that nobody changes is in exactly one part of each such cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClaimedRun {
-    /// The run.
-    pub key: RunKey,
-    /// The owner epoch of this ownership.
-    pub owner_epoch: i32,
-    /// The id of its next event.
-    pub next_event_id: i64,
+pub struct RunsPart {
+    /// The part, from 0.
+    pub index: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl RunsPart {
+    /// All open runs at once.
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
 }
 
 /// A run's rows, read in one snapshot.

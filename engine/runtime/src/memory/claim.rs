@@ -2,7 +2,7 @@
 
 use dacapo_core::{
     RunKey, Timestamp, WorkerId,
-    store::{ClaimedRun, ClaimedRuns, LoadedRun, ReleaseOutcome, ReleaseRun, RunClaim, StoreResult},
+    store::{ClaimedRuns, LoadedRun, ReleaseOutcome, ReleaseRun, RunClaim, RunsPart, StoreResult},
 };
 
 use super::state::State;
@@ -40,8 +40,7 @@ impl State {
             run.owner = Some(worker);
             run.owner_epoch += 1;
             run.parked = false;
-            let (owner_epoch, next_event_id) = (run.owner_epoch, run.next_event_id);
-            claimed.runs.push(ClaimedRun { key, owner_epoch, next_event_id });
+            claimed.runs.extend(self.load(&[key]));
         }
         Ok(claimed)
     }
@@ -93,9 +92,10 @@ impl State {
         ReleaseOutcome::Released
     }
 
-    /// Lists the runs that name a worker as their owner.
-    pub(super) fn owned_runs(&self, worker: WorkerId) -> Vec<(RunKey, i32)> {
-        let owned = self.open.values().filter(|run| run.owner == Some(worker));
+    /// Lists the runs that name a worker as their owner; the parts are cut by shard.
+    pub(super) fn owned_runs(&self, worker: WorkerId, part: RunsPart) -> Vec<(RunKey, i32)> {
+        let in_part = |run: &RunKey| u32::from(run.shard.0.unsigned_abs()) % part.of == part.index;
+        let owned = self.open.values().filter(|run| run.owner == Some(worker) && in_part(&run.facts.key));
         owned.map(|run| (run.facts.key, run.owner_epoch)).collect()
     }
 }

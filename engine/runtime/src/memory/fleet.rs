@@ -60,7 +60,6 @@ impl State {
             inbox_waiting: self.inbox.keys().any(|run| self.open.get(run).is_some_and(|it| it.owner == Some(worker))),
             activities_overdue: self.activities.keys().any(|key| self.is_overdue(*key, now)),
             next_due_at: [next_run, next_activity, next_timer, next_deadline].into_iter().flatten().min(),
-            owned: self.open.values().filter(|run| run.owner == Some(worker)).count() as u64,
         })
     }
 

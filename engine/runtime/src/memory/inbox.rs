@@ -74,7 +74,7 @@ impl State {
 
     /// Reads the inboxes of a worker's runs.
     pub(super) fn inbox(&self, worker: WorkerId, runs: &[RunKey], limit: i64) -> Vec<(RunKey, Message)> {
-        let wanted = |run: &&RunKey| runs.is_empty() || runs.contains(run);
+        let wanted = |run: &&RunKey| runs.contains(run);
         let owned = |run: &&RunKey| self.open.get(run).is_some_and(|open| open.owner == Some(worker));
         let runs = self.inbox.keys().filter(wanted).filter(owned);
         runs.flat_map(|run| self.messages(*run).into_iter().map(|message| (*run, message)))

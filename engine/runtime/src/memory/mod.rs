@@ -31,7 +31,7 @@ use dacapo_core::{
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
         ClaimedRuns, HeartbeatAnswer, Hint, HintBoard, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun,
-        Reply, ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, SendMessage,
+        Reply, ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage,
         SendOutcome, StartOutcome, StartWrite, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
         WorkerRegistration, WriteOutcome,
     },
@@ -190,8 +190,8 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn owned_runs(&self, worker: WorkerId) -> StoreResult<Vec<(RunKey, i32)>> {
-        Ok(self.read(|state, _| state.owned_runs(worker)))
+    async fn owned_runs(&self, worker: WorkerId, part: RunsPart) -> StoreResult<Vec<(RunKey, i32)>> {
+        Ok(self.read(|state, _| state.owned_runs(worker, part)))
     }
 
     async fn move_due_timers(&self, limit: i64) -> StoreResult<u64> {

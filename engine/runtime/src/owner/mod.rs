@@ -54,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) owned: AtomicUsize,
     /// Whether runs are given back and no code is run any more.
     pub(crate) draining: AtomicBool,
+    /// Whether a claim had no answer: it may have gone through, and nobody here knows its runs.
+    pub(crate) claim_lost: AtomicBool,
     /// Whether too many threads were lost to code that does not return.
     pub(crate) exhausted: AtomicBool,
     /// Rung when a run was given back or closed.

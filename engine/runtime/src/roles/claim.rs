@@ -1,6 +1,9 @@
 //! Claims runs and activities that wait for a worker, as many as there is room for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use dacapo_core::{
     limits,
@@ -57,23 +60,18 @@ pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<
 }
 
 async fn claim_once(context: &Context, owners: &Owners, mail: &Mail, claim: RunClaim) -> Result<usize, StoreError> {
-    let claimed = context.store.claim_runs(context.worker, &claim).await?;
+    let claimed = context.store.claim_runs(context.worker, &claim).await.inspect_err(|_| {
+        // It may go through all the same, now or later.
+        context.claim_lost.store(true, Ordering::Relaxed);
+    })?;
     let mine: Vec<_> =
         claimed.stale.iter().filter(|(_, owner)| *owner == context.worker).map(|(run, _)| *run).collect();
     if !mine.is_empty() {
         mail.wanted(&mine);
     }
-    if claimed.runs.is_empty() {
-        return Ok(0);
-    }
-    let keys: Vec<_> = claimed.runs.iter().map(|run| run.key).collect();
-    // A claim that cannot be read now is found by the comparison that follows a renewal of the lease.
-    for loaded in context.store.load(&keys).await? {
-        if loaded.owner == Some(context.worker) {
-            owners.claimed(loaded);
-        }
-    }
-    Ok(keys.len())
+    let count = claimed.runs.len();
+    claimed.runs.into_iter().for_each(|run| owners.claimed(run));
+    Ok(count)
 }
 
 /// Claims activities whenever `wake` rings and slots are free.

@@ -13,7 +13,7 @@ use crate::owner::{Context, Owners};
 /// The messages read at once.
 const MESSAGES_AT_ONCE: i64 = 5_000;
 
-/// The runs that are read by name; with more, all inboxes of this process are read.
+/// The runs whose inboxes are read at once; with more, all of this process's are read, in turn.
 const NAMED_RUNS_MAX: usize = 1_000;
 
 /// Which inboxes are to be read.
@@ -47,37 +47,43 @@ impl Mail {
         self.changed.notify_one();
     }
 
-    fn take(&self) -> Option<Vec<RunKey>> {
+    fn take(&self) -> Option<Wanted> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let runs = std::mem::take(&mut wanted.runs);
-        let all = std::mem::take(&mut wanted.all);
-        if !all && runs.is_empty() {
-            return None;
-        }
-        Some(if all { Vec::new() } else { runs.into_iter().collect() })
+        let taken = std::mem::take(&mut *wanted);
+        (taken.all || !taken.runs.is_empty()).then_some(taken)
     }
 }
 
 /// Reads inboxes for as long as it is polled.
 pub(crate) async fn deliver(context: Arc<Context>, owners: Owners, mail: Arc<Mail>) {
     loop {
-        let Some(runs) = mail.take() else {
+        let Some(wanted) = mail.take() else {
             mail.changed.notified().await;
             continue;
         };
-        match context.store.inbox(context.worker, &runs, MESSAGES_AT_ONCE).await {
-            Ok(messages) => {
-                let more = messages.len() as i64 >= MESSAGES_AT_ONCE;
-                for (run, message) in messages {
-                    owners.message(run, message);
-                }
-                if more {
-                    // What was read is not consumed yet; the next look is left to the lease's renewal.
-                    tracing::debug!("inboxes hold more than one read takes");
-                }
-            }
-            // The renewal of the lease looks at the inboxes again.
-            Err(error) => tracing::debug!(%error, "inboxes cannot be read"),
+        let runs: Vec<RunKey> = if wanted.all {
+            owners.owned_runs().into_iter().map(|(run, _)| run).collect()
+        } else {
+            wanted.runs.into_iter().collect()
+        };
+        for some in runs.chunks(NAMED_RUNS_MAX) {
+            read(&context, &owners, some).await;
         }
+    }
+}
+
+async fn read(context: &Context, owners: &Owners, runs: &[RunKey]) {
+    match context.store.inbox(context.worker, runs, MESSAGES_AT_ONCE).await {
+        Ok(messages) => {
+            if messages.len() as i64 >= MESSAGES_AT_ONCE {
+                // What was read is not consumed yet; the next look is left to the lease's renewal.
+                tracing::debug!("inboxes hold more than one read takes");
+            }
+            for (run, message) in messages {
+                owners.message(run, message);
+            }
+        }
+        // The renewal of the lease looks at the inboxes again.
+        Err(error) => tracing::debug!(%error, "inboxes cannot be read"),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use dacapo_core::{
     RunKey, Timestamp, WorkerId, limits,
-    store::{Beat, BeatInterest, Hint, StoreError},
+    store::{Beat, BeatInterest, Hint, RunsPart, StoreError},
 };
 use tokio::sync::Notify;
 
@@ -21,6 +21,13 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 /// The time between two looks at who else serves the queues.
 const PEERS: Duration = Duration::from_secs(10);
+
+/// The parts in which open runs are compared with this process's memory, one for each renewal of the lease: with
+/// the usual renewals, all are through in a minute.
+const COMPARE_PARTS: u32 = 30;
+
+/// The comparisons with all open runs at once after a claim without an answer, which may go through a little later.
+const WHOLE_COMPARISONS: u32 = 3;
 
 /// The wait before a lost beat is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -75,14 +82,14 @@ pub(crate) async fn keep(context: Arc<Context>, owners: Owners, bells: Bells) {
         busy: context.pool.busy(),
         owned: context.owned(),
     };
-    let mut unknown = HashMap::new();
+    let mut comparison = Comparison::default();
     let mut swept = Instant::now();
     let mut peers_at: Option<Instant> = None;
     loop {
         let wait = match context.store.beat(context.worker, &interest(&context)).await {
             Ok(beat) => {
                 context.clock.adjust(beat.now);
-                heed(&context, &owners, &bells, &beat, &mut unknown).await;
+                heed(&context, &owners, &bells, &beat, &mut comparison).await;
                 context.options.lease_renewal
             }
             Err(StoreError::LeaseLost { worker }) => {
@@ -109,7 +116,7 @@ pub(crate) async fn keep(context: Arc<Context>, owners: Owners, bells: Bells) {
     }
 }
 
-async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, unknown: &mut HashMap<RunKey, i32>) {
+async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, comparison: &mut Comparison) {
     if beat.runs_ready {
         bells.runs.notify_one();
     }
@@ -140,7 +147,7 @@ async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, un
     for dead in &beat.lapsed {
         take_over(context, *dead).await;
     }
-    compare(context, owners, beat.owned, unknown).await;
+    comparison.go_on(context, owners).await;
     metrics::gauge!("dacapo_owned_runs").set(context.owned() as f64);
     metrics::gauge!("dacapo_activities_busy").set(context.pool.busy() as f64);
 }
@@ -163,23 +170,60 @@ async fn take_over(context: &Context, dead: WorkerId) {
     }
 }
 
-/// Looks for runs that name this process as their owner and that it does not know: an answer was lost. One that is
-/// unknown in two looks in a row, so that nothing can be under way, is read and owned.
-async fn compare(context: &Context, owners: &Owners, owned: u64, unknown: &mut HashMap<RunKey, i32>) {
-    if owned <= context.owned() as u64 && unknown.is_empty() {
-        return;
+/// The look for runs that name this process as their owner and that it does not know: an answer was lost.
+#[derive(Debug, Default)]
+struct Comparison {
+    /// The part that is looked at next.
+    next: u32,
+    /// The looks at all parts at once that are still to be made.
+    whole: u32,
+    /// What the last look found unknown, with its owner epoch. What is still the same at the next look can not be under
+    /// way any more.
+    unknown: HashMap<RunKey, i32>,
+}
+
+impl Comparison {
+    async fn go_on(&mut self, context: &Context, owners: &Owners) {
+        if context.claim_lost.swap(false, Ordering::Relaxed) {
+            self.whole = WHOLE_COMPARISONS;
+        }
+        self.take_up(context, owners).await;
+        let part = if self.whole > 0 { RunsPart::WHOLE } else { RunsPart { index: self.next, of: COMPARE_PARTS } };
+        let Ok(stored) = context.store.owned_runs(context.worker, part).await else { return };
+        match self.whole {
+            0 => self.next = (self.next + 1) % COMPARE_PARTS,
+            _ => self.whole -= 1,
+        }
+        if !stored.is_empty() {
+            let known = known(owners);
+            self.unknown.extend(stored.into_iter().filter(|(run, _)| !known.contains(run)));
+        }
     }
-    let Ok(stored) = context.store.owned_runs(context.worker).await else { return };
-    let known: HashSet<RunKey> = owners.owned_runs().into_iter().map(|(run, _)| run).collect();
-    let now: HashMap<RunKey, i32> = stored.into_iter().filter(|(run, _)| !known.contains(run)).collect();
-    let lost: Vec<RunKey> =
-        now.iter().filter(|(run, epoch)| unknown.get(run) == Some(epoch)).map(|(run, _)| *run).collect();
-    *unknown = now;
-    for batch in lost.chunks(limits::CLAIM_RUNS_MAX) {
-        tracing::warn!(runs = batch.len(), "found runs whose claim had no answer");
-        let Ok(loaded) = context.store.load(batch).await else { return };
-        loaded.into_iter().filter(|run| run.owner == Some(context.worker)).for_each(|run| owners.claimed(run));
+
+    /// Reads and owns what is still unknown.
+    async fn take_up(&mut self, context: &Context, owners: &Owners) {
+        if self.unknown.is_empty() {
+            return;
+        }
+        let known = known(owners);
+        self.unknown.retain(|run, _| !known.contains(run));
+        let lost: Vec<RunKey> = self.unknown.keys().copied().collect();
+        for batch in lost.chunks(limits::CLAIM_RUNS_MAX) {
+            let Ok(mut loaded) = context.store.load(batch).await else { return };
+            loaded.retain(|run| {
+                run.owner == Some(context.worker) && self.unknown.get(&run.key) == Some(&run.owner_epoch)
+            });
+            if !loaded.is_empty() {
+                tracing::warn!(runs = loaded.len(), "found runs whose claim had no answer");
+            }
+            loaded.into_iter().for_each(|run| owners.claimed(run));
+            self.unknown.retain(|run, _| !batch.contains(run));
+        }
     }
+}
+
+fn known(owners: &Owners) -> HashSet<RunKey> {
+    owners.owned_runs().into_iter().map(|(run, _)| run).collect()
 }
 
 async fn learn_peers(context: &Context) {

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use dacapo_core::{StartWorkflow, Store, store::StoreError};
+use dacapo_core::{
+    StartWorkflow, Store,
+    store::{RunsPart, StoreError},
+};
 
 use crate::common::*;
 
@@ -29,7 +32,7 @@ async fn each_run_is_claimed_by_one_of_many() {
                 let claimed = store.claim_runs(worker, &claim_of(7)).await.unwrap();
                 assert!(claimed.stale.is_empty() && claimed.runs.len() <= 7);
                 if claimed.runs.is_empty() {
-                    let owned = store.owned_runs(worker).await.unwrap();
+                    let owned = store.owned_runs(worker, RunsPart::WHOLE).await.unwrap();
                     assert_eq!(owned.len(), mine.len());
                     return mine;
                 }

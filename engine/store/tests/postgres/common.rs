@@ -8,7 +8,7 @@ use dacapo_core::{
     apply::Turn,
     command::Command,
     store::{
-        BeatInterest, ClaimedRun, Reply, RunClaim, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
+        BeatInterest, LoadedRun, Reply, RunClaim, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
         StoreResult, WorkerRegistration, WriteOutcome,
     },
     transition::Transition,
@@ -198,17 +198,16 @@ pub(crate) struct Owned {
 
 impl Owned {
     pub(crate) async fn claim(store: &PgStore, worker: WorkerId) -> Self {
-        let claimed = store.claim_runs(worker, &claim_of(1)).await.unwrap();
-        Self::load(store, worker, claimed.runs[0]).await
+        let mut claimed = store.claim_runs(worker, &claim_of(1)).await.unwrap();
+        Self::of(worker, &claimed.runs.remove(0))
     }
 
-    pub(crate) async fn load(store: &PgStore, worker: WorkerId, claimed: ClaimedRun) -> Self {
-        let loaded = store.load(&[claimed.key]).await.unwrap().remove(0);
+    pub(crate) fn of(worker: WorkerId, loaded: &LoadedRun) -> Self {
         let mut run = Run::from_history(&loaded.events).unwrap();
         for (row, _) in &loaded.activities {
             run.restore_activity(row);
         }
-        Self { run, epoch: claimed.owner_epoch, worker }
+        Self { run, epoch: loaded.owner_epoch, worker }
     }
 
     /// Runs the workflow task over what is new, with these commands.
@@ -278,8 +277,7 @@ pub(crate) async fn waiting_run(store: &PgStore, worker: WorkerId, workflow_id: 
     let request = request(workflow_id);
     let key = request.key();
     assert_eq!(start_as(store, request, Some(worker)).await.unwrap(), StartOutcome::Started);
-    let claimed = ClaimedRun { key, owner_epoch: 1, next_event_id: 2 };
-    let mut owned = Owned::load(store, worker, claimed).await;
+    let mut owned = Owned::of(worker, &store.load(&[key]).await.unwrap()[0]);
     assert!(matches!(owned.go(store, vec![], vec![]).await, WriteOutcome::Applied));
     owned
 }

@@ -60,7 +60,7 @@ async fn owner(store: Arc<PgStore>, runs: Arc<Mutex<Vec<RunKey>>>, until: Instan
                 dies = true;
                 continue;
             }
-            let mut owned = Owned::load(&store, worker, claim).await;
+            let mut owned = Owned::of(worker, &claim);
             closed += act(&store, &mut owned, &runs, round).await;
         }
         if dies {

@@ -5,7 +5,7 @@ use dacapo_core::{
     command::Command,
     event::WorkflowTaskFailedCause,
     failure::Failure,
-    store::{ReleaseOutcome, ReleaseRun, SendOutcome, StoreError, WriteOutcome},
+    store::{ReleaseOutcome, ReleaseRun, RunsPart, SendOutcome, StoreError, WriteOutcome},
 };
 
 use crate::common::*;
@@ -81,7 +81,7 @@ async fn a_fencing_write_shuts_out_what_is_still_on_its_way() {
     assert_eq!(store.fence(worker, owned.key(), 1).await.unwrap(), Some(2));
     assert!(matches!(owned.write(store, late).await, WriteOutcome::Fenced));
     assert_eq!(store.fence(worker, owned.key(), 1).await.unwrap(), None);
-    assert_eq!(store.owned_runs(worker).await.unwrap(), [(owned.key(), 2)]);
+    assert_eq!(store.owned_runs(worker, RunsPart::WHOLE).await.unwrap(), [(owned.key(), 2)]);
     database.finish().await;
 }
 
@@ -94,7 +94,7 @@ async fn a_close_waits_for_messages_that_it_has_not_taken() {
     let mut other = waiting_run(store, worker, "b").await;
     send(store, owned.key(), signal("first")).await.unwrap();
     send(store, owned.key(), signal("second")).await.unwrap();
-    let inbox = store.inbox(worker, &[], 10).await.unwrap();
+    let inbox = store.inbox(worker, &[owned.key()], 10).await.unwrap();
     assert_eq!(inbox.len(), 2);
     let before = owned.run.clone();
     // A close that takes one of two is refused; in the same flush, another run closes.
@@ -291,7 +291,7 @@ async fn anyone_ends_an_unowned_run_and_leaves_an_order_to_an_owner() {
     let worker = register(store).await;
     let mut owned = waiting_run(store, worker, "b").await;
     assert_eq!(store.terminate(owned.key(), terminate()).await.unwrap(), SendOutcome::Accepted);
-    let inbox = store.inbox(worker, &[], 10).await.unwrap();
+    let inbox = store.inbox(worker, &[owned.key()], 10).await.unwrap();
     assert!(matches!(owned.go(store, vec![inbox[0].1.clone()], vec![]).await, WriteOutcome::Applied));
     assert_eq!(database.count("dacapo.runs_closed WHERE status = 'Terminated'").await, 2);
     database.finish().await;
