@@ -103,6 +103,20 @@ impl ActivityContext {
         self.task.last_heartbeat.as_ref().map(|details| details.decode(&what())).transpose()
     }
 
+    /// Waits for a time of the engine's clock: real time in a worker, and in a test with virtual time that one.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn sleep(&self, duration: Duration) {
+        self.control.sleep(duration).await;
+    }
+
+    /// Gives the time of the engine's clock, which in tests may be virtual.
+    pub fn now(&self) -> SystemTime {
+        let micros = u64::try_from(self.control.now().0).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_micros(micros)
+    }
+
     /// Waits until the attempt should stop: its run asked for it or closed, its time is up, or the process shuts down.
     ///
     /// # Cancel safety

@@ -9,7 +9,9 @@ pub mod errors;
 mod executor;
 mod futures;
 mod registry;
+mod replayer;
 mod state;
+pub mod testing;
 mod worker;
 
 #[doc(hidden)]
@@ -24,4 +26,5 @@ pub use errors::{ActivityError, ActivityFailure, WorkflowError};
 pub use executor::WorkflowExecutors;
 pub use futures::{ActivityCall, Cancelled, Receive, Shielded, Sleep};
 pub use registry::{Parts, Registry};
+pub use replayer::{Divergence, ReplayError, Replayed, ReplayedRun, Replayer, history_to_json};
 pub use worker::{DEFAULT_TASK_QUEUE, Worker};

@@ -66,6 +66,17 @@ impl Registry {
         Ok((factory, runner))
     }
 
+    /// Puts fakes in the place of activities, and beside those that there are.
+    pub(crate) fn with_fakes(mut self, fakes: ActivityTable) -> Self {
+        self.activities.replace(fakes);
+        self
+    }
+
+    /// Gives the workflows.
+    pub(crate) fn workflows(&self) -> Result<&WorkflowTable, RegistrationError> {
+        self.error.clone().map_or(Ok(&self.workflows), Err)
+    }
+
     fn keep_error(mut self, added: Result<(), RegistrationError>) -> Self {
         if let (None, Err(error)) = (&self.error, added) {
             self.error = Some(error);

@@ -141,6 +141,24 @@ impl VirtualTime {
         }
     }
 
+    /// Waits until somebody may have come to rest, or waits for something new.
+    ///
+    /// # Cancel safety
+    /// Dropping it loses nothing.
+    pub async fn stirred(&self) {
+        self.0.stirred.notified().await;
+    }
+
+    /// Lets whoever awaits [`VirtualTime::stirred`] look again.
+    pub fn stir(&self) {
+        self.0.stirred.notify_one();
+    }
+
+    /// Gives the runs whose workflow task fails.
+    pub fn failing(&self) -> Vec<RunKey> {
+        lock(&self.0.members).iter().flat_map(|member| member.owners.failing()).collect()
+    }
+
     /// Gives the store.
     pub fn store(&self) -> &Arc<MemoryStore> {
         &self.0.store
@@ -166,11 +184,6 @@ impl VirtualTime {
     pub(crate) fn call(&self) -> Call {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         Call(self.clone())
-    }
-
-    /// Takes note that somebody may have come to rest.
-    pub(crate) fn stir(&self) {
-        self.0.stirred.notify_one();
     }
 
     /// Takes a worker in.

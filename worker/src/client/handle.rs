@@ -74,6 +74,11 @@ impl<R> WorkflowHandle<R> {
         Self { run: Some(run), new, ..Self::new(client, execution, workflow_type) }
     }
 
+    /// Gives what messages to it need.
+    pub(crate) fn address(&self) -> (&dacapo_runtime::Client, &WorkflowExecution) {
+        (&self.client, &self.execution)
+    }
+
     /// Gives the workflow id.
     pub fn workflow_id(&self) -> &WorkflowId {
         &self.execution.workflow_id

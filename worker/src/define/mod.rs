@@ -16,6 +16,7 @@ mod workflow;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub(crate) use self::registration::Attempt;
 pub use self::{
     activity::{ActivityFn, ActivityFuture, ActivityMeta, NamedActivity, Slot},
     meta::{HasTimeout, Meta, NoTimeout, TimeoutSet, TimeoutState},

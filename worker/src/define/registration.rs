@@ -122,7 +122,8 @@ impl WorkflowTable {
     }
 }
 
-type Attempt = dyn Fn(ActivityContext, &Payload) -> BoxFuture<'static, Result<Payload, ActivityError>> + Send + Sync;
+pub(crate) type Attempt =
+    dyn Fn(ActivityContext, &Payload) -> BoxFuture<'static, Result<Payload, ActivityError>> + Send + Sync;
 
 /// A registered activity, bound to its host.
 #[derive(Clone)]
@@ -191,6 +192,16 @@ impl ActivityTable {
     /// When a name is taken or cannot be stored.
     pub fn add_host(&mut self, host: impl ActivitiesHost) -> Result<(), RegistrationError> {
         Arc::new(host).register(self)
+    }
+
+    /// Takes what another table has, in place of activities of the same name.
+    pub(crate) fn replace(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Adds the fake of an activity, in place of an earlier one.
+    pub(crate) fn add_fake(&mut self, meta: Meta, attempt: Arc<Attempt>) {
+        self.0.insert(meta.name, ActivityDefinition { meta, attempt });
     }
 
     /// Finds an activity.

@@ -10,11 +10,23 @@ pub(crate) struct TaskFailure {
     pub(crate) cause: WorkflowTaskFailedCause,
     message: String,
     position: Option<String>,
+    diverged: Option<Diverged>,
+}
+
+/// Where code and history part.
+#[derive(Debug, Clone)]
+pub(crate) struct Diverged {
+    /// The event that the code does not make; the last one that fits when the code makes more than there is.
+    pub(crate) event_id: i64,
+    /// The event in words, if the history has one in this place.
+    pub(crate) event: Option<String>,
+    /// The command in words, if the code made one in this place.
+    pub(crate) command: Option<String>,
 }
 
 impl TaskFailure {
     pub(crate) fn new(cause: WorkflowTaskFailedCause, message: String) -> Self {
-        Self { cause, message, position: None }
+        Self { cause, message, position: None, diverged: None }
     }
 
     /// Adds the place in the code.
@@ -27,6 +39,17 @@ impl TaskFailure {
     pub(crate) fn at_position(mut self, position: Option<String>) -> Self {
         self.position = position;
         self
+    }
+
+    /// Adds where code and history part.
+    pub(crate) fn diverged(mut self, diverged: Diverged) -> Self {
+        self.diverged = Some(diverged);
+        self
+    }
+
+    /// Takes out where code and history part, if that is what failed.
+    pub(crate) fn take_diverged(&mut self) -> Option<Diverged> {
+        self.diverged.take()
     }
 
     /// Gives the failure as it is stored.

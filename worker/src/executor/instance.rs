@@ -95,8 +95,13 @@ impl Instance {
     }
 
     /// Runs one task that history knows the outcome of, with no traces; gives what the code asked for.
-    pub(super) fn run_replayed(&mut self, events: &[Event], now: Timestamp) -> Result<Vec<Made>, TaskFailure> {
-        quiet::silently(|| self.run_task(events, now, true))
+    pub(super) fn run_silently(
+        &mut self,
+        events: &[Event],
+        now: Timestamp,
+        replaying: bool,
+    ) -> Result<Vec<Made>, TaskFailure> {
+        quiet::silently(|| self.run_task(events, now, replaying))
     }
 
     /// Says whether the code has ended.

@@ -10,7 +10,7 @@ use dacapo_core::{Command, Event, EventKind, Failure, Payload, event::WorkflowTa
 use serde_json::Value;
 
 use super::{
-    failure::{TaskFailure, position},
+    failure::{Diverged, TaskFailure, position},
     instance::Instance,
 };
 use crate::state::Made;
@@ -49,11 +49,20 @@ impl Made {
 }
 
 /// Compares the commands of one replayed task with the events that its commands made.
-pub(super) fn compare(instance: &Instance, history: &[&Event], made: &[Made]) -> Result<(), TaskFailure> {
+///
+/// `completed` is the completion of the task, the event before those of its commands.
+pub(super) fn compare(
+    instance: &Instance,
+    completed: &Event,
+    history: &[&Event],
+    made: &[Made],
+) -> Result<(), TaskFailure> {
     for index in 0..history.len().max(made.len()) {
         match (history.get(index).copied(), made.get(index)) {
             (Some(event), Some(made)) if difference(event, &made.command).is_none() => {}
-            (event, command) => return Err(Mismatch { instance, history, made, index, event, command }.failure()),
+            (event, command) => {
+                return Err(Mismatch { instance, completed, history, made, index, event, command }.failure());
+            }
         }
     }
     Ok(())
@@ -117,6 +126,7 @@ fn agree(stored: &Payload, made: &Payload) -> bool {
 
 struct Mismatch<'a> {
     instance: &'a Instance,
+    completed: &'a Event,
     history: &'a [&'a Event],
     made: &'a [Made],
     index: usize,
@@ -148,7 +158,12 @@ impl Mismatch<'_> {
             "\n  way out: run the build that wrote this history, or restore the old course of the code for runs that \
              are open; the run stays open and goes on with the first build that fits",
         );
-        TaskFailure::new(WorkflowTaskFailedCause::NonDeterministic, text).at_position(at)
+        let diverged = Diverged {
+            event_id: self.event.map_or(self.completed.event_id + self.history.len() as i64, |event| event.event_id),
+            event: self.event.map(describe_event),
+            command: self.command.map(|made| describe_command(&made.command)),
+        };
+        TaskFailure::new(WorkflowTaskFailedCause::NonDeterministic, text).at_position(at).diverged(diverged)
     }
 
     fn waiting(&self) -> String {

@@ -14,6 +14,7 @@ mod mismatch;
 mod panics;
 mod quiet;
 mod replay;
+mod verify;
 mod wake;
 
 use std::{
@@ -25,6 +26,7 @@ use std::{
 use dacapo_core::{Event, EventKind, RunKey, WorkflowType, event::WorkflowTaskFailedCause};
 use dacapo_runtime::{Activated, Activation, Executor, ExecutorFactory};
 
+pub(crate) use self::verify::{Prefixes, Verified, verify};
 use self::{failure::TaskFailure, instance::Instance};
 use crate::define::{WorkflowDefinition, WorkflowTable};
 
@@ -93,24 +95,23 @@ impl Executor for WorkflowExecutor {
 
 impl WorkflowExecutor {
     fn begin(&self, activation: &Activation<'_>) -> Result<Instance, TaskFailure> {
-        let workflow_type = activation.started.workflow_type.as_str();
-        let definition = self.definition(workflow_type)?;
+        let definition = definition(&self.workflows, activation.started.workflow_type.as_str())?;
         Ok(Instance::new(definition.clone(), activation))
     }
+}
 
-    fn definition(&self, workflow_type: &str) -> Result<&WorkflowDefinition, TaskFailure> {
-        self.workflows.get(workflow_type).ok_or_else(|| {
-            let known: Vec<_> = self.workflows.iter().map(|known| format!("`{}`", known.name())).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            TaskFailure::new(
-                WorkflowTaskFailedCause::NotRegistered,
-                format!(
-                    "this worker does not know workflow `{workflow_type}`; it has {known}: register it with \
-                     `.workflow(…)`, or start the run on a queue whose workers have it"
-                ),
-            )
-        })
-    }
+fn definition<'a>(workflows: &'a WorkflowTable, workflow_type: &str) -> Result<&'a WorkflowDefinition, TaskFailure> {
+    workflows.get(workflow_type).ok_or_else(|| {
+        let known: Vec<_> = workflows.iter().map(|known| format!("`{}`", known.name())).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        TaskFailure::new(
+            WorkflowTaskFailedCause::NotRegistered,
+            format!(
+                "this worker does not know workflow `{workflow_type}`; it has {known}: register it with \
+                 `.workflow(…)`, or start the run on a queue whose workers have it"
+            ),
+        )
+    })
 }
 
 /// Says which activity or timer an event ends.

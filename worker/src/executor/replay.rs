@@ -8,28 +8,57 @@ use dacapo_core::{Event, EventKind, event::WorkflowTaskCompleted};
 
 use super::{failure::TaskFailure, instance::Instance, mismatch, outcome_of};
 
+/// A completed task of a history, by the places of its events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recorded {
+    /// The first event that it delivered.
+    from: usize,
+    /// Its start, the last event that it delivered.
+    started: usize,
+    /// Its completion.
+    completed: usize,
+    /// The completion of the task after it, or the end of the history.
+    next: usize,
+}
+
+impl Recorded {
+    /// Finds the completed tasks of a history.
+    pub(super) fn all(events: &[Event]) -> impl Iterator<Item = Self> {
+        let mut from = 0;
+        let mut search = 0;
+        std::iter::from_fn(move || {
+            let (completed, task) = next_completed(events, search)?;
+            // Ids are dense from 1, so an event's index follows from its id.
+            let started = (task.started_event_id - 1) as usize;
+            let next = next_completed(events, completed + 1).map_or(events.len(), |(index, _)| index);
+            let recorded = Self { from, started, completed, next };
+            (from, search) = (started + 1, completed + 1);
+            Some(recorded)
+        })
+    }
+}
+
 impl Instance {
     /// Replays the completed tasks of a whole history; gives the events of the task that is still open.
     pub(super) fn replay<'a>(&mut self, events: &'a [Event]) -> Result<&'a [Event], TaskFailure> {
-        let mut from = 0;
-        let mut search = 0;
-        while let Some((completed_index, completed)) = next_completed(events, search) {
-            // Ids are dense from 1, so an event's index follows from its id.
-            let started_index = (completed.started_event_id - 1) as usize;
-            let next = next_completed(events, completed_index + 1).map_or(events.len(), |(index, _)| index);
-            let history: Vec<&Event> =
-                events[completed_index + 1..next].iter().filter(|event| event.event.is_command()).collect();
-
-            let mut made = self.run_replayed(&events[from..=started_index], events[started_index].event_time)?;
-            let unseen = &events[started_index + 1..completed_index];
-            // A cancel of what had just ended made no event.
-            made.retain(|made| !made.is_cancel() || !unseen.iter().any(|event| outcome_of(event) == made.sequence()));
-            mismatch::compare(self, &history, &made)?;
-
-            from = started_index + 1;
-            search = completed_index + 1;
+        let mut rest = 0;
+        for task in Recorded::all(events) {
+            self.repeat(events, task, true)?;
+            rest = task.started + 1;
         }
-        Ok(&events[from..])
+        Ok(&events[rest..])
+    }
+
+    /// Runs a task again and compares; without `replaying` as it was run the first time, but without its traces.
+    pub(super) fn repeat(&mut self, events: &[Event], task: Recorded, replaying: bool) -> Result<(), TaskFailure> {
+        let Recorded { from, started, completed, next } = task;
+        let history: Vec<&Event> =
+            events[completed + 1..next].iter().filter(|event| event.event.is_command()).collect();
+        let mut made = self.run_silently(&events[from..=started], events[started].event_time, replaying)?;
+        let unseen = &events[started + 1..completed];
+        // A cancel of what had just ended made no event.
+        made.retain(|made| !made.is_cancel() || !unseen.iter().any(|event| outcome_of(event) == made.sequence()));
+        mismatch::compare(self, &events[completed], &history, &made)
     }
 }
 

@@ -3,6 +3,7 @@
 use dacapo_core::{
     IdConflictPolicy, IdReusePolicy, MessageBody, MessageId, RunKey, RunStatus, Timestamp, limits,
     store::{Hint, StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition},
+    transition::ProblemChange,
 };
 
 use super::state::{OpenRun, RunFacts, State};
@@ -118,7 +119,10 @@ impl State {
             progress_event_id: 0,
             takeovers: 0,
             parked: false,
-            problem: None,
+            problem: match &transition.problem {
+                ProblemChange::Set(problem) => Some((**problem).clone()),
+                ProblemChange::Keep | ProblemChange::Clear => None,
+            },
         };
         self.open.insert(key, run);
         self.write_rows(owner, &transition, now);

@@ -1,6 +1,6 @@
 //! Whether the workflow threads have anything to do: asked by virtual time before it moves on.
 
-use dacapo_core::Timestamp;
+use dacapo_core::{RunKey, Timestamp};
 
 use super::{
     Owners,
@@ -17,6 +17,15 @@ impl Owners {
     /// Whether no thread has anything to do, and no run waits for something that is under way.
     pub(crate) fn is_at_rest(&self, now: Timestamp) -> bool {
         self.threads().iter().all(|thread| thread.shared.is_at_rest(now))
+    }
+
+    /// The runs of the threads whose workflow task fails.
+    pub(crate) fn failing(&self) -> Vec<RunKey> {
+        let of = |shared: &Shared| -> Vec<RunKey> {
+            let state = shared.lock();
+            state.actors.values().filter(|actor| actor.failures > 0).map(Actor::key).collect()
+        };
+        self.threads().iter().flat_map(|thread| of(&thread.shared)).collect()
     }
 
     /// When a run of the threads has something to do that no table knows of: a failing workflow task is tried again.
