@@ -16,7 +16,7 @@ use super::{
 };
 use crate::hints::{End, Hints};
 
-const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
+const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
     $16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45)";
 
 /// The largest result that is kept in the closed run's row as well as in its last event. A larger one is read from there.

@@ -1,6 +1,9 @@
 //! Starts: all first rows of a run, or nothing.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use dacapo_core::{
     IdConflictPolicy, IdReusePolicy, Timestamp, WorkerId,
@@ -17,8 +20,12 @@ use super::{
 };
 use crate::{hints::Hints, time::PgTime};
 
-const START: &str = "SELECT may_own, refused FROM dacapo.start_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
-    $17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45,$46)";
+const START: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
+    $17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45,$46,$47)";
+
+/// The flushes that look before they insert after one in which something was there already: what is undone stays behind as
+/// dead rows, and whoever starts a run that is there tends to do so again.
+const CAREFUL_FLUSHES: u32 = 32;
 
 /// A start with its JSON.
 #[derive(Debug)]
@@ -55,11 +62,24 @@ impl EncodedStart {
 #[derive(Debug)]
 pub(super) struct Start {
     hints: Hints,
+    /// The flushes that still look before they insert.
+    careful: AtomicU32,
 }
 
 impl Start {
     pub(super) fn new(hints: Hints) -> Self {
-        Self { hints }
+        Self { hints, careful: AtomicU32::new(0) }
+    }
+
+    /// Whether the next flush may take it that all of its starts are new.
+    fn is_optimistic(&self, works: &[&EncodedStart]) -> bool {
+        let careful = self.careful.load(Ordering::Relaxed);
+        self.careful.store(careful.saturating_sub(1), Ordering::Relaxed);
+        // A policy that looks at closed runs needs that look; a start that is sent again may well be there.
+        careful == 0
+            && works
+                .iter()
+                .all(|work| !work.uncertain && work.start.request.reuse_policy == IdReusePolicy::AllowDuplicate)
     }
 }
 
@@ -85,9 +105,13 @@ impl Flush for Start {
         works: &[&EncodedStart],
     ) -> Result<Vec<StoreResult<StartOutcome>>, sqlx::Error> {
         let owner = works.first().and_then(|work| work.start.owner);
-        let Some(refused) = flush_starts(connection, works, owner).await? else {
+        let optimistic = self.is_optimistic(works);
+        let Some(refused) = flush_starts(connection, works, owner, optimistic).await? else {
             return Ok(works.iter().map(|_| Ok(StartOutcome::OwnerLost)).collect());
         };
+        if !refused.is_empty() {
+            self.careful.store(CAREFUL_FLUSHES, Ordering::Relaxed);
+        }
         let mut outcomes: Vec<StoreResult<StartOutcome>> = works.iter().map(|_| Ok(StartOutcome::Started)).collect();
         for place in refused {
             let work = works[place];
@@ -142,8 +166,9 @@ pub(super) async fn flush_starts(
     connection: &mut PgConnection,
     items: &[&EncodedStart],
     owner: Option<WorkerId>,
+    optimistic: bool,
 ) -> Result<Option<Vec<usize>>, sqlx::Error> {
-    let arguments = arguments(items, owner).map_err(sqlx::Error::Encode)?;
+    let arguments = arguments(items, owner, optimistic).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(START, arguments).fetch_one(connection).await?;
     if !row.try_get::<bool, _>("may_own")? {
         return Ok(None);
@@ -152,17 +177,22 @@ pub(super) async fn flush_starts(
     Ok(Some(refused.into_iter().map(|place| place as usize - 1).collect()))
 }
 
-fn arguments(items: &[&EncodedStart], owner: Option<WorkerId>) -> Result<PgArguments, sqlx::error::BoxDynError> {
+fn arguments(
+    items: &[&EncodedStart],
+    owner: Option<WorkerId>,
+    optimistic: bool,
+) -> Result<PgArguments, sqlx::error::BoxDynError> {
     let mut rows = RowArrays::default();
     for (place, item) in (1_i32..).zip(items) {
         rows.add(place, &item.start.transition, &item.rows);
     }
     let bytes: usize = items.iter().map(|item| item.events.len() + 256).sum();
     let mut arguments = PgArguments::default();
-    arguments.reserve(46, bytes);
+    arguments.reserve(47, bytes);
     let requests = || items.iter().map(|item| &item.start.request);
     let transitions = || items.iter().map(|item| &item.start.transition);
     let started = |item: &&EncodedStart| item.start.transition.events.first().map_or(Timestamp(0), |e| e.event_time);
+    arguments.add(optimistic)?;
     arguments.add(owner.map(|owner| owner.0))?;
     arguments.add(transitions().map(|t| t.key.shard.0).collect::<Vec<_>>())?;
     arguments.add(transitions().map(|t| t.key.run_id.0).collect::<Vec<_>>())?;
@@ -185,7 +215,7 @@ fn arguments(items: &[&EncodedStart], owner: Option<WorkerId>) -> Result<PgArgum
     Ok(arguments)
 }
 
-/// The reuse policy as `dacapo.start_v1` knows it.
+/// The reuse policy as `dacapo.start_v2` knows it.
 fn reuse(policy: IdReusePolicy) -> i16 {
     match policy {
         IdReusePolicy::AllowDuplicate => 0,

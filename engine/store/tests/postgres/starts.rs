@@ -27,6 +27,39 @@ async fn a_resent_start_finds_its_run_open_and_closed() {
 }
 
 #[tokio::test]
+async fn a_start_that_was_there_before_and_has_closed_is_found_at_once() {
+    let database = Database::new().await;
+    let (store, request) = (&database.store, request("a"));
+    assert_eq!(start(store, request.clone()).await, StartOutcome::Started);
+    close(&database, &request).await;
+    let duplicate = StartOutcome::Duplicate { run: request.key(), owned: false };
+    assert_eq!(start(store, request).await, duplicate);
+    assert_eq!(database.count("dacapo.runs_open").await + database.count("dacapo.ready").await, 0);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_start_that_is_there_already_takes_nothing_from_the_others_of_its_flush() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let there = request("7");
+    assert_eq!(start(store, there.clone()).await, StartOutcome::Started);
+    let again: Vec<StartWorkflow> =
+        (0..20).map(|number| if number == 7 { there.clone() } else { request(&number.to_string()) }).collect();
+    let outcomes = futures_util::future::join_all(again.iter().map(|request| start(store, request.clone()))).await;
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        let expected = match number {
+            7 => StartOutcome::Duplicate { run: there.key(), owned: false },
+            _ => StartOutcome::Started,
+        };
+        assert_eq!(outcome, expected, "start {number}");
+    }
+    assert_eq!(database.count("dacapo.history").await, 20);
+    assert_eq!(database.count("dacapo.ready").await, 20);
+    database.finish().await;
+}
+
+#[tokio::test]
 async fn a_request_id_leads_to_one_run_however_often_it_comes() {
     let database = Database::new().await;
     let store = &database.store;
