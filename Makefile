@@ -4,6 +4,7 @@ CARGO ?= cargo
 # One set of features and one profile for all of it, so that every crate compiles once.
 FEATURES := --all-features
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help demo test fmt clippy doc unit smoke deny bench postgres
 
@@ -36,7 +37,7 @@ smoke:
 deny: ## Check licences and advisories of dependencies (needs cargo-deny).
 	$(CARGO) deny check
 
-bench: postgres ## Measure throughput and latency on this machine, in a release build.
+bench: postgres ## Measure every scenario in a release build; BENCH_ARGS="noop --json" for one of them.
 	$(CARGO) run -q --release $(FEATURES) --bin dacapo -- bench $(BENCH_ARGS)
 
 # Postgres server binaries: found as the program finds them, or installed where the distribution is known.

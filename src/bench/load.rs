@@ -1,137 +1,270 @@
-//! The load: so many workflows in flight, each followed by the next.
+//! Flows: workflows from start to result, as many at once as the options say, or as many a second.
+//!
+//! A closed loop follows each workflow by the next, so that what is measured decides how fast it is asked. An open loop
+//! starts each workflow at its own instant, however long the ones before take, and counts its latency from that instant:
+//! a stall of a second shows in every workflow that should have been started meanwhile.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
-use dacapo_core::{Payload, RunStatus, StartWorkflow};
-use dacapo_runtime::{Client, Engine};
-use hdrhistogram::Histogram;
-use tokio::task::JoinSet;
+use dacapo_core::Payload;
+use dacapo_runtime::Client;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 
-use super::{BenchOptions, Database, Scenario, cpu, seconds, workers::Workers};
+use super::{
+    progress::Progress,
+    report::{Figures, Latency},
+    samples::Sampler,
+    scenario::Scenario,
+    stage::{Stage, completed, start, text},
+    tally::Tally,
+    workflows::{self, SIGNAL, Steps},
+};
 
-/// What was measured in the window.
-pub(super) struct Measured {
-    pub(super) workflows: u64,
-    pub(super) elapsed: Duration,
-    pub(super) latency_us: Histogram<u64>,
-    pub(super) client_cpu_us: u64,
-    pub(super) workers_cpu_us: u64,
-    pub(super) postgres_cpu_us: u64,
-    pub(super) peak_memory_bytes: u64,
-}
+/// The workflows that an open loop may have under way; those beyond wait, and their latency goes on.
+const OPEN_MAX: usize = 50_000;
 
-/// The longest latency that the histogram tells from a longer one, in microseconds.
-const LATENCY_MAX_US: u64 = 600_000_000;
+/// The instants that may lie ready before they are taken up.
+const INSTANTS_AHEAD: usize = 1_000;
 
-struct Lane {
+/// The sizes of the payloads of `mixed`, in bytes.
+const MIXED_PAYLOADS: std::ops::RangeInclusive<u64> = 1_024..=10_240;
+
+/// Different payloads of `mixed`; each is a piece of memory of its own.
+const MIXED_INPUTS: u64 = 64;
+
+/// A workflow of the flow: how it is started and what it is given.
+struct Flow {
     client: Client,
     scenario: Scenario,
     queue: String,
-    body: Payload,
-    counting: Arc<AtomicBool>,
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
+    inputs: Vec<Payload>,
+    started: AtomicU64,
+    /// How many are to be started in all; nothing when time decides.
+    limit: Option<u64>,
+    stop: AtomicBool,
+    tally: Tally,
+    progress: Arc<Progress>,
 }
 
-pub(super) async fn apply(
-    database: &Database,
-    options: &BenchOptions,
-    scenario: Scenario,
-    engine: &Engine,
-    workers: &Workers,
-    queue: &str,
-) -> anyhow::Result<Measured> {
-    let (counting, stop, done) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let body = Payload::encode("input", &"x".repeat(options.payload))?;
-    let mut lanes = JoinSet::new();
-    for _ in 0..options.in_flight.unwrap_or_else(|| scenario.in_flight()).max(1) {
-        let lane = Lane {
-            client: engine.client(),
-            scenario,
-            queue: queue.to_owned(),
-            body: body.clone(),
-            counting: Arc::clone(&counting),
-            stop: Arc::clone(&stop),
-            done: Arc::clone(&done),
+/// Measures a flow.
+pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
+    stage.start_workers().await?;
+    let plan = stage.plan;
+    let flow = Arc::new(Flow {
+        client: stage.client(),
+        scenario: plan.scenario,
+        queue: stage.queue.clone(),
+        inputs: inputs(plan.scenario, &stage.body())?,
+        started: AtomicU64::new(0),
+        limit: plan.count,
+        stop: AtomicBool::new(false),
+        tally: Tally::new(),
+        progress: Arc::clone(stage.progress),
+    });
+    let mut load = JoinSet::new();
+    match stage.options.rate {
+        Some(rate) => drop(load.spawn(open_loop(Arc::clone(&flow), rate))),
+        None => (0..plan.in_flight).for_each(|_| drop(load.spawn(Arc::clone(&flow).closed_loop()))),
+    }
+    let applied = stage.guarded(window(stage, &flow, &mut load)).await;
+    flow.stop.store(true, Ordering::Relaxed);
+    applied
+}
+
+/// Measures what happens in the window while the load runs, and sees the load to its end.
+async fn window(
+    stage: &Stage<'_>,
+    flow: &Arc<Flow>,
+    load: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<Figures> {
+    let plan = stage.plan;
+    let seconds = plan.duration.as_secs_f64();
+    match plan.count {
+        Some(count) => stage.phase(&format!("{count} workflows"), Some(count)),
+        None => {
+            stage.phase(&format!("{} s of warm-up", plan.warm_up.as_secs_f64()), None);
+            working(load, tokio::time::sleep(plan.warm_up)).await?;
+            stage.phase(&format!("{seconds} s that count"), None);
+        }
+    }
+    let before = stage.spent();
+    let counted_from = flow.tally.done();
+    flow.tally.count(true);
+    let mut sampler = Sampler::new(stage, counted_from);
+    match plan.count {
+        Some(_) => {
+            let sampled = sampler.run(stage, &flow.tally);
+            tokio::select! {
+                worked = finish(load) => worked?,
+                failed = sampled => failed?,
+            }
+        }
+        None => {
+            let end = tokio::time::sleep(plan.duration);
+            let sampled = async {
+                tokio::select! {
+                    () = end => Ok(()),
+                    failed = sampler.run(stage, &flow.tally) => failed,
+                }
+            };
+            working(load, sampled).await??;
+        }
+    }
+    let workflows = flow.tally.done() - counted_from;
+    flow.tally.count(false);
+    let after = stage.spent();
+    let memory = stage.peak_memory();
+    flow.stop.store(true, Ordering::Relaxed);
+    stage.phase("finishing what is under way", None);
+    finish(load).await?;
+    let mut figures = Figures::new(workflows, after.since(&before), after.at - before.at);
+    figures.activities = workflows * plan.scenario.activities();
+    figures.latency = Some(Latency::of(&flow.tally.window()));
+    figures.all_workflows = flow.tally.done();
+    figures.samples = sampler.samples;
+    figures.peak_memory = memory;
+    Ok(figures)
+}
+
+/// Awaits something while the load works; the load ending with an error ends the wait.
+async fn working<T>(load: &mut JoinSet<anyhow::Result<()>>, wait: impl Future<Output = T>) -> anyhow::Result<T> {
+    let mut wait = Box::pin(wait);
+    loop {
+        tokio::select! {
+            done = &mut wait => return Ok(done),
+            Some(ended) = load.join_next() => ended??,
+        }
+    }
+}
+
+async fn finish(load: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    while let Some(ended) = load.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+impl Flow {
+    /// Takes the number of the next workflow, if there is to be one.
+    fn next(&self) -> Option<u64> {
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        self.limit.is_none_or(|limit| number < limit).then_some(number)
+    }
+
+    async fn closed_loop(self: Arc<Self>) -> anyhow::Result<()> {
+        while let Some(number) = self.next() {
+            self.one(number, Instant::now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees one workflow through; its latency counts from `since`.
+    async fn one(&self, number: u64, since: Instant) -> anyhow::Result<()> {
+        let input = self.inputs[number as usize % self.inputs.len()].clone();
+        let workflow_type = match self.scenario {
+            Scenario::Sequence => "bench.sequence",
+            Scenario::Fanout => "bench.fanout",
+            Scenario::Mixed => "bench.mixed",
+            _ => "bench.noop",
         };
-        lanes.spawn(lane.run());
+        let (run, execution) = start(&self.client, workflow_type, &self.queue, input).await?;
+        if self.scenario == Scenario::Mixed {
+            self.client.signal(&execution, SIGNAL, Payload::encode("approval", "approved")?).await?;
+        }
+        completed(self.client.result_of(run).await?)?;
+        self.tally.take(since.elapsed());
+        self.progress.complete(1);
+        Ok(())
     }
-    tokio::time::sleep(seconds(options.warm_up)).await;
-    let before = Spent::now(database, workers);
+}
+
+/// Starts a workflow at each instant until the flow stops, and sees all of them through.
+async fn open_loop(flow: Arc<Flow>, rate: f64) -> anyhow::Result<()> {
+    let (sender, mut instants) = mpsc::channel(INSTANTS_AHEAD);
+    // A thread of its own keeps time to some 60 µs, where the runtime's timers keep it to a millisecond. It ends when
+    // nobody takes its instants any more.
+    thread::Builder::new().name("bench-pace".to_owned()).spawn(move || pace(rate, &sender))?;
+    let room = Arc::new(Semaphore::new(OPEN_MAX));
+    let mut under_way: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    while let Some(due) = instants.recv().await {
+        let Some(number) = flow.next() else { break };
+        let permit = Arc::clone(&room).acquire_owned().await?;
+        let flow = Arc::clone(&flow);
+        under_way.spawn(async move {
+            let done = flow.one(number, due).await;
+            drop(permit);
+            done
+        });
+        while let Some(ended) = under_way.try_join_next() {
+            ended??;
+        }
+    }
+    finish(&mut under_way).await
+}
+
+fn pace(rate: f64, instants: &mpsc::Sender<Instant>) {
     let began = Instant::now();
-    counting.store(true, Ordering::Relaxed);
-    let counted_from = done.load(Ordering::Relaxed);
-    tokio::time::sleep(seconds(options.duration)).await;
-    counting.store(false, Ordering::Relaxed);
-    let workflows = done.load(Ordering::Relaxed) - counted_from;
-    let elapsed = began.elapsed();
-    let after = Spent::now(database, workers);
-    stop.store(true, Ordering::Relaxed);
-    let mut latency_us = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?;
-    while let Some(lane) = lanes.join_next().await {
-        latency_us.add(lane??)?;
-    }
-    let pids: Vec<u32> = workers.pids().chain([std::process::id()]).collect();
-    Ok(Measured {
-        workflows,
-        elapsed,
-        latency_us,
-        client_cpu_us: after.client - before.client,
-        workers_cpu_us: after.workers - before.workers,
-        postgres_cpu_us: after.postgres.saturating_sub(before.postgres),
-        peak_memory_bytes: pids.into_iter().map(cpu::peak_memory).max().unwrap_or(0),
-    })
-}
-
-/// Processor time spent so far.
-struct Spent {
-    client: u64,
-    workers: u64,
-    postgres: u64,
-}
-
-impl Spent {
-    fn now(database: &Database, workers: &Workers) -> Self {
-        Self {
-            client: cpu::micros(&BTreeSet::from([std::process::id()])),
-            workers: cpu::micros(&workers.pids().collect()),
-            postgres: database.server_pid.map_or(0, |pid| cpu::micros(&cpu::family(pid))),
+    for number in 0_u64.. {
+        let due = began + Duration::from_secs_f64(number as f64 / rate);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        if instants.blocking_send(due).is_err() {
+            return;
         }
     }
 }
 
-impl Lane {
-    async fn run(self) -> anyhow::Result<Histogram<u64>> {
-        let mut latency_us = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?;
-        while !self.stop.load(Ordering::Relaxed) {
-            let began = Instant::now();
-            let run_id = Client::new_run_id();
-            let request = StartWorkflow::new(
-                run_id,
-                run_id.to_string().into(),
-                self.scenario.workflow_type().into(),
-                self.queue.as_str().into(),
-                self.body.clone(),
-            );
-            let started = self.client.start(request).await?;
-            let result = self.client.result_of(started.run).await?;
-            if result.status != RunStatus::Completed {
-                bail!("a workflow of the benchmark ended as {}: {:?}", result.status.as_str(), result.failure);
-            }
-            self.done.fetch_add(1, Ordering::Relaxed);
-            if self.counting.load(Ordering::Relaxed) {
-                latency_us.saturating_record(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
-            }
+/// The inputs of a flow, taken in turn.
+fn inputs(scenario: Scenario, body: &str) -> anyhow::Result<Vec<Payload>> {
+    let steps = |steps| Payload::encode("input", &Steps { steps, body: body.to_owned() });
+    match scenario {
+        Scenario::Sequence => Ok(vec![steps(workflows::SEQUENCE)?]),
+        Scenario::Fanout => Ok(vec![steps(workflows::FANOUT)?]),
+        Scenario::Mixed => {
+            let (least, most) = (*MIXED_PAYLOADS.start(), *MIXED_PAYLOADS.end());
+            let sizes = (0..MIXED_INPUTS).map(|number| least + (most - least) * number / (MIXED_INPUTS - 1));
+            // Small and large alternate: 37 has no factor in common with the number of inputs.
+            let sizes: Vec<u64> = sizes.collect();
+            let mixed = (0..MIXED_INPUTS).map(|number| sizes[(number * 37 % MIXED_INPUTS) as usize]);
+            mixed.map(|bytes| Ok(Payload::encode("input", &text(bytes as usize))?)).collect()
         }
-        Ok(latency_us)
+        _ => Ok(vec![Payload::encode("input", body)?]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_of_mixed_are_of_one_to_ten_kilobytes() {
+        let sizes: Vec<usize> =
+            inputs(Scenario::Mixed, "").unwrap().iter().map(|input| input.as_json().len()).collect();
+        assert_eq!((sizes.iter().min(), sizes.iter().max()), (Some(&1_026), Some(&10_242)));
+        assert!(sizes.windows(2).any(|pair| pair[0] > pair[1]), "they alternate");
+    }
+
+    #[test]
+    fn the_pace_keeps_its_instants_when_nobody_takes_them_up() {
+        let (sender, mut instants) = mpsc::channel(1);
+        let pace = thread::spawn(move || pace(1_000.0, &sender));
+        thread::sleep(Duration::from_millis(50));
+        let taken: Vec<Instant> = (0..20).filter_map(|_| instants.blocking_recv()).collect();
+        drop(instants);
+        pace.join().unwrap();
+        let last = taken[19] - taken[0];
+        assert_eq!(last.as_millis(), 19, "an instant that was taken up late is still the one that was meant");
     }
 }

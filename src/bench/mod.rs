@@ -1,143 +1,141 @@
 //! `dacapo bench`: what an engine carries, measured as its users will meet it.
 //!
-//! Client and workers are separate processes unless told otherwise; the load is closed: so many workflows in flight, each
-//! followed by the next, and what completes in the window after the warm-up counts. Figures of processes come from the
-//! operating system, so that whatever the machine spends is seen.
+//! Client and workers are separate processes unless told otherwise. A flow of workflows (`load`) is a closed loop, so many
+//! in flight, or an open one, so many a second; what completes in the window after the warm-up counts. The other
+//! scenarios are a file each, and count something definite: a backlog, signals, timers. Processor time and memory come
+//! from the operating system, commits, rows and WAL from Postgres, so that whatever the machine spends is seen.
+//!
+//! Every scenario has an engine, a queue and workers of its own (`stage`), leaves no run open, and is followed by the
+//! checks of `db verify`. None can hang: `stage` gives up when nothing completes.
+//!
+//! What Postgres counts (commits, statements, rows, WAL) is of the whole scenario, warm-up and start of the workers
+//! included, by all its workflows: its connections tell their last counts only when they close. Processor time is of the
+//! window.
 
+mod backlog;
 mod cpu;
+mod floor;
+mod history;
+mod idle;
 mod load;
+mod options;
+mod postgres;
+mod progress;
 mod report;
+mod samples;
+mod scenario;
+mod signals;
+mod stage;
+mod tally;
+mod timers;
+mod waiting;
 mod workers;
 mod workflows;
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, time::Instant};
 
-use clap::{Args, ValueEnum};
-use dacapo_core::Store;
+use dacapo_core::Namespace;
 use dacapo_runtime::Engine;
+use dacapo_store::{PgStore, PgStoreOptions};
 
-pub(crate) use report::Report;
-pub(crate) use workers::start_inside;
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scenario {
-    /// Workflows of one activity
-    Noop,
-    /// Workflows of ten activities, one after the other
-    Sequence,
-    /// Workflows of a hundred activities at once, joined
-    Fanout,
-    /// One workflow of one activity at a time, from start to result
-    Latency,
-}
-
-impl Scenario {
-    /// Every scenario, in the order of `all`.
-    const ALL: [Self; 4] = [Self::Noop, Self::Sequence, Self::Fanout, Self::Latency];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Noop => "noop",
-            Self::Sequence => "sequence",
-            Self::Fanout => "fanout",
-            Self::Latency => "latency",
-        }
-    }
-
-    fn workflow_type(self) -> &'static str {
-        match self {
-            Self::Noop | Self::Latency => "bench.noop",
-            Self::Sequence => "bench.sequence",
-            Self::Fanout => "bench.fanout",
-        }
-    }
-
-    fn activities(self) -> u64 {
-        match self {
-            Self::Noop | Self::Latency => 1,
-            Self::Sequence => workflows::SEQUENCE,
-            Self::Fanout => workflows::FANOUT,
-        }
-    }
-
-    /// Workflows in flight when none are given: enough for full flushes, few enough for the result to come soon.
-    fn in_flight(self) -> usize {
-        match self {
-            Self::Noop => 2_000,
-            Self::Sequence => 1_000,
-            Self::Fanout => 50,
-            Self::Latency => 1,
-        }
-    }
-}
-
-/// How to measure.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct BenchOptions {
-    /// What to measure; all of it without a name
-    #[arg(value_enum)]
-    pub(crate) scenarios: Vec<Scenario>,
-    /// Run the workers inside the client's process
-    #[arg(long)]
-    pub(crate) in_process: bool,
-    /// Worker processes
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) workers: usize,
-    /// Threads for workflow code in each worker process
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) workflow_threads: usize,
-    /// Workflows in flight
-    #[arg(long, value_name = "N")]
-    pub(crate) in_flight: Option<usize>,
-    /// Bytes of each input, activity input and result
-    #[arg(long, default_value_t = 200, value_name = "BYTES")]
-    pub(crate) payload: usize,
-    /// Seconds that count
-    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
-    pub(crate) duration: f64,
-    /// Seconds before that
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
-    pub(crate) warm_up: f64,
-}
-
-impl BenchOptions {
-    fn scenarios(&self) -> &[Scenario] {
-        if self.scenarios.is_empty() { &Scenario::ALL } else { &self.scenarios }
-    }
-}
+use self::{
+    floor::Floor,
+    options::Plan,
+    postgres::Observer,
+    report::{Afterwards, Figures, Verify},
+    scenario::Scenario,
+    stage::Stage,
+};
+pub(crate) use self::{options::BenchOptions, progress::Progress, report::Report, workers::start_inside};
 
 /// Where to measure.
 pub(crate) struct Database {
-    /// The store of this process.
-    pub(crate) store: Arc<dyn Store>,
-    /// The URL that worker processes are given.
-    pub(crate) url: String,
-    /// The server's process, when it is on this machine and known.
+    /// How it is reached.
+    pub(crate) options: PgStoreOptions,
+    /// A store on it, for the checks.
+    pub(crate) store: Arc<PgStore>,
+    /// The namespace of the measured runs.
+    pub(crate) namespace: Namespace,
+    /// The server's process, when it is known.
     pub(crate) server_pid: Option<u32>,
 }
 
-/// Measures every scenario asked for, one after the other; `tell` hears of progress.
+/// Measures every scenario of a plan, one after the other; stops after one that left violations.
 pub(crate) async fn run(
     database: &Database,
     options: &BenchOptions,
-    tell: &(dyn Fn(&str) + Sync),
+    plans: Vec<Plan>,
+    progress: &Arc<Progress>,
 ) -> anyhow::Result<Vec<Report>> {
-    let mut reports = Vec::new();
-    for scenario in options.scenarios() {
-        tell(&format!("{}: starting workers", scenario.name()));
-        let engine = Engine::new(Arc::clone(&database.store)).await?;
-        let queue = format!("bench-{}-{}", scenario.name(), uuid::Uuid::now_v7().simple());
-        let workers = workers::Workers::start(database, options, &engine, &queue).await?;
-        tell(&format!("{}: {} s of warm-up, then {} s that count", scenario.name(), options.warm_up, options.duration));
-        let measured = load::apply(database, options, *scenario, &engine, &workers, &queue).await;
-        let stopped = workers.stop().await;
-        reports.push(Report::new(*scenario, options, measured?));
-        stopped?;
+    let mut reports: Vec<Report> = Vec::new();
+    for plan in plans {
+        let observer = Observer::connect(database).await?;
+        let report = Box::pin(measure(database, options, plan, &observer, progress)).await;
+        observer.close().await;
+        reports.push(report?);
+        if reports.last().is_some_and(|report| !report.violations().is_empty()) {
+            break;
+        }
     }
     Ok(reports)
 }
 
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+async fn measure(
+    database: &Database,
+    options: &BenchOptions,
+    plan: Plan,
+    observer: &Observer,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<Report> {
+    cpu::forget_peak();
+    let counted = observer.settled().await?;
+    let mut store_options = database.options.clone();
+    store_options.application_name = format!("dacapo bench {}", uuid::Uuid::now_v7().simple());
+    if plan.scenario == Scenario::Backlog {
+        store_options.url = observer.timed_url(&store_options.url);
+    }
+    let mut applications = vec![store_options.application_name.clone()];
+    let url = store_options.url.clone();
+    let engine = Engine::new(Arc::new(PgStore::connect(store_options).await?)).await?;
+    let stage = Stage::new((plan, options), (database.namespace.clone(), url, engine), (observer, progress));
+    // After an error nothing is waited for: dropping the stage ends the workers.
+    let figures = Box::pin(figures(&stage)).await?;
+    applications.extend(stage.worker_applications());
+    stage.stop_workers().await?;
+    stage.engine.store().close().await;
+    stage.phase("reading the counters of Postgres", None);
+    observer.gone(&applications).await?;
+    let counters = observer.settled().await?.since(counted);
+    let floor = floor_of(database, &stage).await?;
+    stage.phase("verifying everything that is stored", None);
+    let began = Instant::now();
+    let found = database.store.verify().await?;
+    let verify = Verify::new(&found, began.elapsed());
+    let after = Afterwards { counters, statements_from: observer.statements_from(), floor, verify };
+    Ok(Report::new(&plan, options, figures, after))
+}
+
+async fn figures(stage: &Stage<'_>) -> anyhow::Result<Figures> {
+    match stage.plan.scenario {
+        Scenario::Signals => signals::measure(stage).await,
+        Scenario::Timers => timers::measure(stage).await,
+        Scenario::Backlog => backlog::measure(stage).await,
+        Scenario::Waiting => waiting::measure(stage).await,
+        Scenario::History => history::measure(stage).await,
+        Scenario::Idle => idle::measure(stage).await,
+        _ => load::measure(stage).await,
+    }
+}
+
+/// The floor for histories like those that were just written; nothing where this user may not make a schema.
+async fn floor_of(database: &Database, stage: &Stage<'_>) -> anyhow::Result<Option<Floor>> {
+    let Some(shape) = stage.observer.history_shape(&stage.queue).await? else { return Ok(None) };
+    stage.phase("measuring the database alone", None);
+    match floor::measure(database, shape, stage.plan.duration).await {
+        Ok(floor) => Ok(Some(floor)),
+        Err(error) => {
+            stage.progress.line(&format!("the database alone cannot be measured: {error:#}"));
+            Ok(None)
+        }
+    }
 }

@@ -86,7 +86,10 @@ impl Workers {
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
         for child in &mut self.processes {
             if let Some(status) = child.try_wait()? {
-                bail!("worker process {} ended with {status} while it was measured; see above what it said", child.id());
+                bail!(
+                    "worker process {} ended with {status} while it was measured; see above what it said",
+                    child.id()
+                );
             }
         }
         Ok(())

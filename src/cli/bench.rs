@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use clap::Args;
-use dacapo_core::Store;
 use dacapo_runtime::WorkerState;
+use dacapo_store::PgStore;
 use tokio::task::JoinSet;
 
 use super::{
@@ -14,12 +14,13 @@ use super::{
     process::stop_on_signals,
     table::{Cell, Table},
 };
-use crate::bench::{self, BenchOptions, Report};
+use crate::bench::{self, BenchOptions, Progress, Report};
 
 /// Measures throughput and latency on this machine and this Postgres
 ///
 /// Without a database URL it starts a private Postgres in this folder, with its default settings and fsync on. The runs
-/// it makes stay in the database.
+/// it makes stay in the database, closed. After each scenario everything that is stored is verified; exit code 6 if
+/// there are violations.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Bench {
     #[command(flatten)]
@@ -29,25 +30,43 @@ pub(crate) struct Bench {
 impl Bench {
     /// Runs the verb.
     pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
+        let plans = self.options.plan().map_err(|problem| Stop::new(Exit::Invalid, problem))?;
         let database = Database::find(context, true).await?;
+        let options = database.options();
         let connection = Connection::open(context, database, Patience::Short).await?;
+        let store = PgStore::connect(options.clone()).await?;
         let measured = bench::Database {
-            store: Arc::clone(connection.engine().store()) as Arc<dyn Store>,
-            url: connection.database().url.clone(),
+            options,
+            store: Arc::new(store),
+            namespace: context.global.namespace(),
             server_pid: connection.database().server_pid(),
         };
-        let tell = |text: &str| context.output.note(text);
-        let reports = bench::run(&measured, &self.options, &tell).await;
+        let progress = Arc::new(Progress::new(context.output.watched));
+        let reports = bench::run(&measured, &self.options, plans, &progress).await;
+        drop(progress);
         let reports = reports.map_err(|error| Stop::new(Exit::Internal, format!("{error:#}")))?;
-        if context.output.json {
-            context.output.value(&serde_json::to_value(&reports).map_err(Stop::because(Exit::Internal))?)?;
-        } else {
-            let mut table = Table::new(Report::HEADS);
-            reports.iter().for_each(|report| table.row(report.row().map(Cell::from)));
-            context.output.table(&table)?;
+        show(context, &reports)?;
+        connection.close().await?;
+        let violations: Vec<&str> = reports.iter().flat_map(Report::violations).map(String::as_str).collect();
+        if violations.is_empty() {
+            return Ok(());
         }
-        connection.close().await
+        Err(Stop::new(Exit::Violations, format!("violations after the last scenario:\n{}", violations.join("\n"))))
     }
+}
+
+fn show(context: &Context, reports: &[Report]) -> Result<(), Stop> {
+    let output = context.output;
+    if output.json {
+        return output.value(&serde_json::to_value(reports).map_err(Stop::because(Exit::Internal))?);
+    }
+    let mut table = Table::new(Report::HEADS);
+    reports.iter().for_each(|report| table.row(report.row().map(Cell::from)));
+    output.table(&table)?;
+    let mut details = Table::new(["SCENARIO", "FIGURE", "VALUE"]);
+    reports.iter().flat_map(Report::details).for_each(|detail| details.row(detail.map(Cell::from)));
+    output.line("")?;
+    output.table(&details)
 }
 
 /// Runs a worker of the measured workflows
@@ -67,14 +86,25 @@ impl BenchWorker {
         let mut tasks = JoinSet::new();
         let stop = stop_on_signals(&mut tasks)?;
         let connection = context.connect().await?;
-        let worker = bench::start_inside(connection.engine(), &self.queue, self.workflow_threads)
+        let namespace = context.global.namespace();
+        let worker = bench::start_inside(connection.engine(), &self.queue, namespace.as_str(), self.workflow_threads)
             .map_err(|error| Stop::new(Exit::Internal, format!("{error:#}")))?;
         let mut state = worker.state();
         tokio::select! {
             () = stop.cancelled() => worker.stop(),
+            () = orphaned() => worker.stop(),
             _ = state.wait_for(|state| *state == WorkerState::Stopped) => {}
         }
         worker.stopped().await.map_err(Stop::because(Exit::Internal))?;
         connection.close().await
+    }
+}
+
+/// Waits until whoever measures is gone: it holds the other end of stdin and never writes.
+async fn orphaned() {
+    // A thread that still reads when the process ends does not keep it.
+    let read = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    if let Ok(Err(error)) = read.await {
+        tracing::debug!(%error, "stdin cannot be read, which is taken for its end");
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, with the place")]
 
 mod bad_input;
+mod bench;
 mod contract;
 mod database;
 mod fleet;

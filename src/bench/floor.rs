@@ -1,0 +1,144 @@
+//! The raw floor: what the same database does at that hour when nobody asks it for workflows.
+//!
+//! Rows of the size that the histories of the scenario have, written by nothing but `INSERT … SELECT FROM unnest`, in
+//! batches as large and on as many connections as a process flushes; commits of one tiny row, one after the other; and
+//! what of those is the wait for the disk.
+
+use std::time::{Duration, Instant};
+
+use dacapo_core::limits::{FLUSH_ITEMS_MAX, FLUSH_LANES};
+use serde::Serialize;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{Database, postgres::HistoryShape, report::rounded, stage::text};
+
+/// How long each of the three is measured.
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// The bytes that one batch has at most, so that large payloads do not fill the memory.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What the database does at best.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Floor {
+    /// Rows of `row_bytes` a second.
+    pub(super) rows_per_s: f64,
+    /// Commits a second on one connection.
+    pub(super) commits_per_s: f64,
+    /// What each of these waits for the disk, in milliseconds.
+    pub(super) fsync_ms: f64,
+    /// The bytes of events in one row of a history of the scenario.
+    pub(super) row_bytes: usize,
+    /// The rows of such a history.
+    pub(super) rows_per_workflow: f64,
+}
+
+impl Floor {
+    /// Workflows a second if nothing but their histories were written.
+    pub(super) fn workflows_per_s(&self) -> f64 {
+        self.rows_per_s / self.rows_per_workflow
+    }
+
+    /// The time of one workflow in milliseconds if nothing but its history were written, one commit after the other.
+    pub(super) fn latency_ms(&self) -> f64 {
+        self.rows_per_workflow * 1_000.0 / self.commits_per_s
+    }
+}
+
+/// Measures it, in a schema of its own that is dropped afterwards; `within` bounds each part.
+pub(super) async fn measure(database: &Database, shape: HistoryShape, within: Duration) -> anyhow::Result<Floor> {
+    let options: PgConnectOptions = database.options.url.parse()?;
+    let options = options.application_name("dacapo bench floor").disable_statement_logging();
+    let pool = PgPoolOptions::new().max_connections(FLUSH_LANES as u32).connect_with(options).await?;
+    let schema = format!("dacapo_bench_{}", Uuid::now_v7().simple());
+    let made = make(&pool, &schema).await;
+    let measured = match made {
+        Ok(()) => parts(&pool, &schema, shape, within.min(MEASURE)).await,
+        Err(error) => Err(error.into()),
+    };
+    // Names are made of our own uuid.
+    let dropped = sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))).execute(&pool).await;
+    pool.close().await;
+    let floor = measured?;
+    dropped?;
+    Ok(floor)
+}
+
+async fn make(pool: &PgPool, schema: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(pool).await?;
+    let table = format!(
+        "CREATE TABLE {schema}.rows (run_id uuid NOT NULL, first_event_id bigint NOT NULL,
+            written_at timestamptz NOT NULL DEFAULT clock_timestamp(), owner_epoch integer NOT NULL,
+            shard smallint NOT NULL, events bytea NOT NULL, PRIMARY KEY (shard, run_id, first_event_id))"
+    );
+    sqlx::query(AssertSqlSafe(table)).execute(pool).await?;
+    let table = format!("CREATE TABLE {schema}.commits (number bigint NOT NULL)");
+    sqlx::query(AssertSqlSafe(table)).execute(pool).await.map(drop)
+}
+
+async fn parts(pool: &PgPool, schema: &str, shape: HistoryShape, within: Duration) -> anyhow::Result<Floor> {
+    let row_bytes = shape.row_bytes.max(1);
+    let mut lanes = JoinSet::new();
+    let began = Instant::now();
+    for lane in 0..FLUSH_LANES as i16 {
+        let statement = format!(
+            "INSERT INTO {schema}.rows (run_id, first_event_id, owner_epoch, shard, events)
+             SELECT k.run, 1, 1, $1, k.events FROM unnest($2::uuid[], $3::bytea[]) k (run, events)"
+        );
+        lanes.spawn(insert(pool.acquire().await?.detach(), statement, lane, row_bytes, within));
+    }
+    let mut rows = 0;
+    while let Some(lane) = lanes.join_next().await {
+        rows += lane??;
+    }
+    let rows_per_s = rows as f64 / began.elapsed().as_secs_f64();
+    let mut connection = pool.acquire().await?.detach();
+    let durable = commits(&mut connection, schema, within / 2).await?;
+    sqlx::query("SET synchronous_commit = off").execute(&mut connection).await?;
+    let volatile = commits(&mut connection, schema, within / 2).await?;
+    connection.close().await?;
+    Ok(Floor {
+        rows_per_s: rounded(rows_per_s, 10.0),
+        commits_per_s: rounded(1.0 / durable.as_secs_f64(), 10.0),
+        fsync_ms: rounded(durable.saturating_sub(volatile).as_secs_f64() * 1_000.0, 1_000.0),
+        row_bytes: shape.row_bytes,
+        rows_per_workflow: shape.rows_per_run,
+    })
+}
+
+/// Inserts batches until time is over; gives the rows.
+async fn insert(
+    mut connection: PgConnection,
+    statement: String,
+    lane: i16,
+    row_bytes: usize,
+    within: Duration,
+) -> Result<u64, sqlx::Error> {
+    let batch = (BATCH_BYTES_MAX / row_bytes).clamp(1, FLUSH_ITEMS_MAX);
+    let row = text(row_bytes).into_bytes();
+    let (began, mut rows) = (Instant::now(), 0);
+    while began.elapsed() < within {
+        let runs: Vec<Uuid> = (0..batch).map(|_| Uuid::now_v7()).collect();
+        let events = vec![row.as_slice(); batch];
+        let query = sqlx::query(AssertSqlSafe(statement.as_str())).bind(lane).bind(runs).bind(events);
+        rows += query.execute(&mut connection).await?.rows_affected();
+    }
+    connection.close().await?;
+    Ok(rows)
+}
+
+/// Commits one tiny row after the other; gives the mean time of one.
+async fn commits(connection: &mut PgConnection, schema: &str, within: Duration) -> Result<Duration, sqlx::Error> {
+    let statement = format!("INSERT INTO {schema}.commits (number) VALUES ($1)");
+    let (began, mut number) = (Instant::now(), 0_i64);
+    while number == 0 || began.elapsed() < within {
+        sqlx::query(AssertSqlSafe(statement.as_str())).bind(number).execute(&mut *connection).await?;
+        number += 1;
+    }
+    Ok(began.elapsed().div_f64(number as f64))
+}

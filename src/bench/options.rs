@@ -1,0 +1,244 @@
+//! How to measure: the options, and what is refused before anything starts.
+
+use std::time::Duration;
+
+use clap::Args;
+use dacapo_core::limits::{HISTORY_EVENTS_MAX, PAYLOAD_BYTES_MAX};
+
+use super::{scenario::Scenario, workflows};
+
+/// The most workflows that an open loop starts in a second: one in ten microseconds, far above what an engine takes.
+const RATE_MAX: f64 = 100_000.0;
+
+/// The most seconds of any option: thirty days.
+const SECONDS_MAX: f64 = 30.0 * 86_400.0;
+
+/// The largest `--payload`: two quotes make the text of it a JSON value.
+const PAYLOAD_MAX: usize = PAYLOAD_BYTES_MAX - 2;
+
+/// The least events of the history that is measured: fewer have no tenths to compare.
+const HISTORY_EVENTS_MIN: u64 = 100;
+
+/// The most worker processes: each holds a dozen connections, and Postgres has 100 unless told otherwise.
+const WORKERS_MAX: usize = 64;
+
+/// How to measure.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchOptions {
+    /// What to measure; all of it without a name
+    #[arg(value_enum)]
+    scenarios: Vec<Scenario>,
+    /// Run the workers inside the client's process
+    #[arg(long)]
+    pub(super) in_process: bool,
+    /// Worker processes; 1 unless told otherwise, 10 for `idle`
+    #[arg(long, value_name = "N", value_parser = workers, conflicts_with = "in_process")]
+    workers: Option<usize>,
+    /// Threads for workflow code in each worker process
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = above_zero)]
+    pub(super) workflow_threads: usize,
+    /// Workflows in flight, and calls in flight where a scenario prepares its runs
+    #[arg(long, value_name = "N", value_parser = above_zero)]
+    in_flight: Option<usize>,
+    /// Bytes of each input, activity input and result; `mixed` has its own
+    #[arg(long, default_value_t = 200, value_name = "BYTES", value_parser = payload)]
+    pub(super) payload: usize,
+    /// Seconds that count
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero)]
+    duration: Option<f64>,
+    /// Seconds before that
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) warm_up: f64,
+    /// Start so many workflows a second, each at its instant, however long the ones before take; latency counts from
+    /// that instant
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate, conflicts_with = "in_flight")]
+    pub(super) rate: Option<f64>,
+    /// The size: workflows of a flow in place of a time, runs, timers or events elsewhere
+    #[arg(long, value_name = "N", value_parser = count)]
+    count: Option<u64>,
+    /// Take a sample every so many seconds: throughput, latency, sizes of tables and indexes, dead rows, memory
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero)]
+    sample: Option<f64>,
+    /// Give up after so many seconds in which nothing completed, and say what is stuck
+    #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds_above_zero)]
+    stall: f64,
+}
+
+impl BenchOptions {
+    /// The scenarios that were asked for, each with its size.
+    ///
+    /// # Errors
+    /// What cannot be measured together, and what to do.
+    pub(crate) fn plan(&self) -> Result<Vec<Plan>, String> {
+        let all = self.scenarios.is_empty() || self.scenarios.contains(&Scenario::All);
+        let scenarios: &[Scenario] = if all { &Scenario::EACH } else { &self.scenarios };
+        scenarios.iter().map(|scenario| self.plan_one(*scenario, all)).collect()
+    }
+
+    fn plan_one(&self, scenario: Scenario, part_of_all: bool) -> Result<Plan, String> {
+        let name = scenario.name();
+        for (option, given) in [("--rate", self.rate.is_some()), ("--sample", self.sample.is_some())] {
+            if given && !scenario.flows() {
+                return Err(format!(
+                    "{option} is for flows of workflows and does not fit `{name}`: leave it away, or name noop, \
+                     sequence, fanout, latency or mixed"
+                ));
+            }
+        }
+        let count = self.count.or_else(|| scenario.count(part_of_all));
+        if let (Scenario::History, Some(events)) = (scenario, count) {
+            let max = HISTORY_EVENTS_MAX.unsigned_abs();
+            if !(HISTORY_EVENTS_MIN..=max).contains(&events) {
+                return Err(format!(
+                    "--count {events} does not fit `history`: a run has at most {max} events, and with fewer than \
+                     {HISTORY_EVENTS_MIN} there is nothing to compare; choose a number between them"
+                ));
+            }
+        }
+        let largest =
+            self.payload.saturating_mul(2).saturating_mul(usize::try_from(scenario.activities()).unwrap_or(1));
+        let limit = usize::try_from(dacapo_core::limits::HISTORY_BYTES_MAX).unwrap_or(usize::MAX);
+        if scenario != Scenario::Mixed && largest > limit {
+            return Err(format!(
+                "--payload {} makes histories of {largest} bytes in `{name}`, a run has at most {limit}: choose at most \
+                 {}",
+                self.payload,
+                limit / 2 / workflows::FANOUT as usize
+            ));
+        }
+        Ok(Plan {
+            scenario,
+            count,
+            workers: if self.in_process { 1 } else { self.workers.unwrap_or_else(|| scenario.workers()) },
+            in_flight: self.in_flight.unwrap_or_else(|| scenario.in_flight()),
+            duration: Duration::from_secs_f64(self.duration.unwrap_or(if scenario == Scenario::Idle {
+                10.0
+            } else {
+                5.0
+            })),
+            warm_up: Duration::from_secs_f64(self.warm_up),
+            sample: self.sample.map(Duration::from_secs_f64),
+            stall: Duration::from_secs_f64(self.stall),
+        })
+    }
+}
+
+/// A scenario with its size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(super) scenario: Scenario,
+    /// How many of what it counts; absent for a flow that takes a time.
+    pub(super) count: Option<u64>,
+    pub(super) workers: usize,
+    pub(super) in_flight: usize,
+    pub(super) duration: Duration,
+    pub(super) warm_up: Duration,
+    pub(super) sample: Option<Duration>,
+    pub(super) stall: Duration,
+}
+
+impl Plan {
+    /// The size of a scenario that is no flow.
+    pub(super) fn size(&self) -> u64 {
+        self.count.unwrap_or(1)
+    }
+}
+
+fn above_zero(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("nothing can be done with 0; give 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}; give a whole number of 1 or more")),
+    }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    above_zero(text).map(|count| count as u64)
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match above_zero(text)? {
+        many if many > WORKERS_MAX => Err(format!("at most {WORKERS_MAX} worker processes are started here")),
+        workers => Ok(workers),
+    }
+}
+
+fn payload(text: &str) -> Result<usize, String> {
+    let bytes: usize = text.parse().map_err(|error| format!("{error}; give a number of bytes"))?;
+    if bytes > PAYLOAD_MAX {
+        return Err(format!("the largest payload is {PAYLOAD_MAX} bytes; choose fewer"));
+    }
+    Ok(bytes)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        _ => Err(format!("give a number above 0 and up to {RATE_MAX}, or leave --rate away for a closed loop")),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("give a number of seconds from 0 to {SECONDS_MAX}")),
+    }
+}
+
+fn seconds_above_zero(text: &str) -> Result<f64, String> {
+    match seconds(text)? {
+        0.0 => Err(format!("give a number of seconds above 0 and up to {SECONDS_MAX}")),
+        seconds => Ok(seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: BenchOptions,
+    }
+
+    fn plan(line: &str) -> Result<Vec<Plan>, String> {
+        let line = Line::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        line.options.plan()
+    }
+
+    #[test]
+    fn without_a_name_all_is_measured_in_small() {
+        let all = plan("bench").unwrap();
+        assert_eq!(all.len(), Scenario::EACH.len());
+        let backlog = all.iter().find(|plan| plan.scenario == Scenario::Backlog).unwrap();
+        assert_eq!(backlog.count, Some(50_000));
+        assert_eq!(plan("bench backlog").unwrap()[0].count, Some(1_000_000));
+        assert_eq!(plan("bench all --count 7").err().map(|error| error.contains("`history`")), Some(true));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused_with_option_limit_and_way_out() {
+        let refused = [
+            ("bench noop --rate 0", ["--rate", "above 0", "100000"]),
+            ("bench noop --rate NaN", ["--rate", "above 0", "closed loop"]),
+            ("bench noop --count 0", ["--count", "0", "1 or more"]),
+            ("bench noop --payload 2097151", ["--payload", "2097150", "fewer"]),
+            ("bench fanout --payload 2097150", ["--payload", "52428800", "at most 262144"]),
+            ("bench noop --workers 0", ["--workers", "0", "1 or more"]),
+            ("bench noop --workers 65", ["--workers", "65", "at most 64"]),
+            ("bench noop --duration -1", ["--duration", "seconds", "0"]),
+            ("bench noop --duration 0", ["--duration", "seconds", "above 0"]),
+            ("bench timers --rate 5", ["--rate", "`timers`", "noop"]),
+            ("bench idle --sample 5", ["--sample", "`idle`", "noop"]),
+            ("bench history --count 51201", ["--count 51201", "51200", "100"]),
+            ("bench noop --in-process --workers 2", ["--workers", "--in-process", "cannot"]),
+        ];
+        for (line, said) in refused {
+            let problem = plan(line).expect_err(line);
+            assert!(said.iter().all(|word| problem.contains(word)), "{line}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What can be measured: the scenarios with their sizes.
+
+use clap::ValueEnum;
+
+use super::workflows;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Workflows of one activity
+    Noop,
+    /// Workflows of ten activities, one after the other
+    Sequence,
+    /// Workflows of a hundred activities at once, joined
+    Fanout,
+    /// One workflow of one activity at a time, from start to result
+    Latency,
+    /// Agents: a fan-out of 5, a sequence of 3, an approval by signal, a short timer, payloads of 1 to 10 KB
+    Mixed,
+    /// A thousand signals to each of many runs (--count runs)
+    Signals,
+    /// Timers of --count runs, all due at the same moment
+    Timers,
+    /// --count workflows enqueued while no worker runs, then drained
+    Backlog,
+    /// --count runs that wait, one woken at a time
+    Waiting,
+    /// One run with a history of --count events
+    History,
+    /// Nothing to do: what ten workers and --count waiting runs cost
+    Idle,
+    /// Every scenario, each small enough for all to take a few minutes
+    All,
+}
+
+impl Scenario {
+    /// Every scenario, in the order of `all`.
+    pub(super) const EACH: [Self; 11] = [
+        Self::Noop,
+        Self::Sequence,
+        Self::Fanout,
+        Self::Latency,
+        Self::Mixed,
+        Self::Signals,
+        Self::Timers,
+        Self::Backlog,
+        Self::Waiting,
+        Self::History,
+        Self::Idle,
+    ];
+
+    /// The name on the command line and in the report.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Noop => "noop",
+            Self::Sequence => "sequence",
+            Self::Fanout => "fanout",
+            Self::Latency => "latency",
+            Self::Mixed => "mixed",
+            Self::Signals => "signals",
+            Self::Timers => "timers",
+            Self::Backlog => "backlog",
+            Self::Waiting => "waiting",
+            Self::History => "history",
+            Self::Idle => "idle",
+            Self::All => "all",
+        }
+    }
+
+    /// Whether it is a flow of workflows, each from start to result, that can go on for any time and at any rate.
+    pub(super) fn flows(self) -> bool {
+        matches!(self, Self::Noop | Self::Sequence | Self::Fanout | Self::Latency | Self::Mixed)
+    }
+
+    /// Activities of each workflow; those of `history` depend on its length.
+    pub(super) fn activities(self) -> u64 {
+        match self {
+            Self::Noop | Self::Latency | Self::Backlog => 1,
+            Self::Sequence => workflows::SEQUENCE,
+            Self::Fanout => workflows::FANOUT,
+            Self::Mixed => workflows::MIXED_FANOUT + workflows::MIXED_SEQUENCE,
+            Self::Signals | Self::Timers | Self::Waiting | Self::History | Self::Idle | Self::All => 0,
+        }
+    }
+
+    /// Calls in flight when none are given: enough for full flushes, few enough for the result to come soon.
+    pub(super) fn in_flight(self) -> usize {
+        match self {
+            Self::Sequence => 1_000,
+            Self::Mixed => 500,
+            Self::Fanout => 50,
+            Self::Signals => 20,
+            Self::Latency | Self::Waiting | Self::History => 1,
+            Self::Noop | Self::Timers | Self::Backlog | Self::Idle | Self::All => 2_000,
+        }
+    }
+
+    /// The size when none is given, alone and as a part of `all`; nothing for a flow, which takes a time instead.
+    pub(super) fn count(self, part_of_all: bool) -> Option<u64> {
+        let (alone, in_all) = match self {
+            Self::Signals => (200, 50),
+            Self::Timers => (50_000, 10_000),
+            Self::Backlog => (1_000_000, 50_000),
+            Self::Waiting => (100_000, 20_000),
+            Self::History => (50_000, 10_000),
+            Self::Idle => (10_000, 2_000),
+            Self::Noop | Self::Sequence | Self::Fanout | Self::Latency | Self::Mixed | Self::All => return None,
+        };
+        Some(if part_of_all { in_all } else { alone })
+    }
+
+    /// Worker processes when none are given.
+    pub(super) fn workers(self) -> usize {
+        // A fleet is what costs when nothing happens.
+        if self == Self::Idle { 10 } else { 1 }
+    }
+}

@@ -1,0 +1,184 @@
+//! `bench`, run for real with small counts: it comes to an end, it leaves a clean database, and what a workflow costs in
+//! rows, commits and statements has not grown. Nothing here is timed.
+
+use std::{
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::database::{self, Killed, TestDatabase};
+
+/// How long a measurement may take on a machine that runs other tests too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn command(database: &TestDatabase, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dacapo"));
+    command.arg("bench").args(arguments).env("DATABASE_URL", &database.url).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Measures, and gives the reports by scenario.
+fn bench(database: &TestDatabase, arguments: &[&str]) -> Vec<Value> {
+    let output = command(database, arguments).args(["--json", "--duration", "0.2"]).output().expect("it starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {err}");
+    let reports: Vec<Value> =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("stdout is one value: {error}: {err}"));
+    for report in &reports {
+        assert_eq!(report["verify"]["violations"].to_string(), "[]");
+        assert!(report["peak_memory_bytes"]["client"].as_u64() > Some(0), "{report}");
+    }
+    reports
+}
+
+fn number(report: &Value, path: &str) -> f64 {
+    report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} is a number in {report}"))
+}
+
+/// The rows that a run of `noop` writes, whoever is in charge: its start, its history, its end.
+const NOOP_ROWS_IN_PROCESS: f64 = 5.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_alone_costs_these_rows_commits_and_statements() {
+    let database = database::fresh("bench_serial").await;
+    let reports = bench(&database, &["noop", "--in-process", "--count", "200", "--in-flight", "1"]);
+    let report = &reports[0];
+    assert_eq!(number(report, "/workflows"), 200.0);
+    // Exact: which rows a run writes depends on nothing but the engine. One more means that it writes more.
+    assert_eq!(number(report, "/rows_per_workflow"), NOOP_ROWS_IN_PROCESS, "{report}");
+    // One flush for the start with its first step, one for the rest, and what tells other processes. What a worker does
+    // beside that is some dozens of statements at its start and one in two seconds: far less than one for each of 200.
+    assert!(number(report, "/commits_per_workflow") < 5.8, "{report}");
+    assert!(number(report, "/statements_per_workflow") < 5.8, "{report}");
+    assert!(number(report, "/wal_bytes_per_workflow") > 0.0, "{report}");
+    assert!(number(report, "/floor/rows_per_s") > 0.0 && number(report, "/floor/commits_per_s") > 0.0, "{report}");
+    assert!(number(report, "/share_of_floor") > 0.0, "{report}");
+}
+
+/// The rows of one across processes: those above, and what hands the run from the client to the worker.
+const NOOP_ROWS_ACROSS_PROCESSES: f64 = 10.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
+    let database = database::fresh("bench_all").await;
+    let reports = bench(&database, &["all", "--count", "100", "--workers", "2"]);
+    let names: Vec<&str> = reports.iter().filter_map(|report| report["scenario"].as_str()).collect();
+    let all =
+        "noop sequence fanout latency mixed signals timers backlog waiting history idle".split(' ').collect::<Vec<_>>();
+    assert_eq!(names, all);
+    let of = |name: &str| &reports[names.iter().position(|other| *other == name).expect("it is there")];
+    for name in ["noop", "latency", "backlog"] {
+        assert_eq!(number(of(name), "/rows_per_workflow"), NOOP_ROWS_ACROSS_PROCESSES, "{name}");
+    }
+    // A hundred at once share flushes: with a statement for each of them there would be more than one.
+    assert!(number(of("noop"), "/commits_per_workflow") < 3.0, "{}", of("noop"));
+    assert!(number(of("noop"), "/statements_per_workflow") < 3.0, "{}", of("noop"));
+    for name in ["noop", "sequence", "fanout", "latency", "mixed"] {
+        let report = of(name);
+        assert_eq!(number(report, "/workflows"), 100.0, "{name}");
+        let latency = |percentile: &str| number(report, &format!("/latency_ms/{percentile}"));
+        assert!(latency("p50") > 0.0 && latency("p50") <= latency("p999") && latency("p999") <= latency("max"));
+        assert_eq!(report["peak_memory_bytes"]["workers"].as_array().map(Vec::len), Some(2), "{report}");
+    }
+    let per_workflow = |name: &str| number(of(name), "/activities_per_s") / number(of(name), "/workflows_per_s");
+    for (name, activities) in [("noop", 1.0), ("sequence", 10.0), ("fanout", 100.0), ("mixed", 8.0)] {
+        assert!((per_workflow(name) - activities).abs() < activities / 20.0, "{name}: {}", of(name));
+    }
+    assert!(number(of("signals"), "/signals/acknowledged_per_s") >= number(of("signals"), "/signals/received_per_s"));
+    assert_eq!(number(of("timers"), "/timers/timers"), 100.0);
+    assert!(number(of("timers"), "/timers/lateness_ms/p99") > 0.0);
+    assert!(number(of("backlog"), "/backlog/drain_per_s") > 0.0);
+    assert!(number(of("waiting"), "/waiting/woken") >= 1.0);
+    assert!((90.0..=100.0).contains(&number(of("history"), "/history/events")), "{}", of("history"));
+    assert_eq!(number(of("idle"), "/idle/workers"), 2.0);
+    let running = dacapo_core::store::RunFilter { status: Some(dacapo_core::RunStatus::Running), ..Default::default() };
+    let open = dacapo_core::Store::count(&database.store().await, &running).await;
+    assert_eq!(open.expect("it can be counted"), 0, "no run is left open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_loop_gives_samples_over_time() {
+    let database = database::fresh("bench_rate").await;
+    let reports = bench(&database, &["noop", "--in-process", "--rate", "300", "--warm-up", "0", "--sample", "0.05"]);
+    let samples = reports[0]["samples"].as_array().expect("there are samples");
+    assert!(!samples.is_empty(), "{}", reports[0]);
+    for sample in samples {
+        assert!(number(sample, "/tables/runs_closed/index_bytes") > 0.0, "{sample}");
+        assert!(number(sample, "/memory_bytes/client") > 0.0, "{sample}");
+        assert!(sample["dead_rows"].is_i64() && sample["latency_ms"]["p99"].is_f64(), "{sample}");
+    }
+    assert_eq!(number(&reports[0], "/config/rate"), 300.0);
+    assert!(number(&reports[0], "/workflows") >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn impossible_measurements_are_refused_with_option_limit_and_way_out() {
+    let database = database::fresh("bench_refused").await;
+    let refused: [(&[&str], [&str; 3]); 6] = [
+        (&["noop", "--rate", "0"], ["--rate", "above 0", "leave --rate away"]),
+        (&["noop", "--count", "0"], ["--count", "'0'", "1 or more"]),
+        (&["noop", "--payload", "3000000"], ["--payload", "2097150", "fewer"]),
+        (&["timers", "--rate", "5"], ["--rate", "`timers`", "noop"]),
+        (&["history", "--count", "51201"], ["--count 51201", "51200", "choose a number"]),
+        (&["nope"], ["nope", "noop", "--help"]),
+    ];
+    for (arguments, said) in refused {
+        let output = command(&database, arguments).output().expect("it starts");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {err}");
+        assert!(output.stdout.is_empty() && said.iter().all(|word| err.contains(word)), "{arguments:?}: {err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_violation_after_a_scenario_fails_the_measurement() {
+    let database = database::fresh("bench_violation").await;
+    let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&database.url).await.expect("it answers");
+    let stray = "INSERT INTO dacapo.inbox (shard, run_id, message, body) VALUES (0, gen_random_uuid(), \
+                 gen_random_uuid(), '')";
+    sqlx::query(stray).execute(&mut connection).await.expect("it can be written");
+    let arguments = ["noop", "sequence", "--in-process", "--count", "5", "--duration", "0.1", "--json"];
+    let output = command(&database, &arguments).output().expect("it starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{err}");
+    assert!(err.contains("points at run"), "{err}");
+    let reports: Vec<Value> = serde_json::from_slice(&output.stdout).expect("the figures are there");
+    assert_eq!(reports.len(), 1, "nothing is measured after it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measurement_that_stands_still_ends_and_says_what_is_stuck() {
+    let database = database::fresh("bench_stuck").await;
+    let mut bench = command(&database, &["noop", "--duration", "600", "--warm-up", "0", "--stall", "3"]);
+    let mut bench = Killed(bench.stderr(Stdio::piped()).spawn().expect("it starts"));
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(bench.0.stderr.take().expect("it is piped")));
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("600 s that count")), "it measures");
+    let worker = child_of(bench.0.id());
+    nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGSTOP).expect("the worker is there");
+    let said = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
+    let status = bench.0.wait().expect("it ends");
+    assert_eq!(status.code(), Some(7), "{said}");
+    for words in ["nothing completed for 3 s", "--stall", "workflow ", "(bench.noop,"] {
+        assert!(said.contains(words), "`{words}` is missing: {said}");
+    }
+    assert!(nix::sys::signal::kill(worker, None).is_err(), "no worker is left");
+}
+
+/// The only child of a process, once it is there.
+fn child_of(parent: u32) -> nix::unistd::Pid {
+    let began = Instant::now();
+    loop {
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        let threads = std::fs::read_dir(format!("/proc/{parent}/task")).expect("the process is there").flatten();
+        let of_threads = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let all = of_threads.chain([children]).collect::<Vec<_>>().join(" ");
+        if let Some(pid) = all.split_whitespace().find_map(|pid| pid.parse().ok()) {
+            return nix::unistd::Pid::from_raw(pid);
+        }
+        assert!(began.elapsed() < PATIENCE, "no worker was started");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
