@@ -71,7 +71,7 @@ pub enum Removal {
     /// Rule 8: message ids are not folded into the run.
     FoldWithoutIds,
     /// Rule 9: the load uses the snapshot of the claim.
-    LoadBeforeClaimCommit,
+    LoadOnClaimSnapshot,
     /// Rule 9: inbox and activities are read in two snapshots.
     LoadInTwoReads,
     /// Rule 10: a second attempt starts without a row.
@@ -137,7 +137,7 @@ impl Removal {
         Removal::LostMeansRejected,
         Removal::NeverCompare,
         Removal::FoldWithoutIds,
-        Removal::LoadBeforeClaimCommit,
+        Removal::LoadOnClaimSnapshot,
         Removal::LoadInTwoReads,
         Removal::SecondAttemptWithoutRow,
         Removal::AttemptsUncounted,

@@ -79,7 +79,7 @@ fn caught(removal: Removal) -> Option<(Scenario, &'static str)> {
         Removal::LostMeansRejected => (s::lost_answers(), REJECTED),
         Removal::NeverCompare => (s::lost_claim(), DONE),
         Removal::FoldWithoutIds => (s::lost_answers(), TWICE),
-        Removal::LoadBeforeClaimCommit => (s::stale_load(), TWICE),
+        Removal::LoadOnClaimSnapshot => (s::stale_load(), TWICE),
         Removal::LoadInTwoReads => (s::load_and_result(), ACKNOWLEDGED),
         Removal::SecondAttemptWithoutRow | Removal::AttemptsUncounted => (s::attempts(), BEGINS),
         Removal::MoverWaits => (s::timer(), CIRCLE),

@@ -6,7 +6,7 @@ use crate::rule::Removal;
 use crate::statement::{Answer, ClaimedRun, ClaimedTask};
 use crate::tables::{Batch, Event, Row, RowKey, Run, RunId, Task, WorkerId, Write};
 
-/// Makes every ready run that nobody has locked the caller's, and clears stale ready rows.
+/// Makes every ready run that nobody has locked the caller's, reads it (rule 9), and clears stale ready rows.
 pub(crate) fn claim(cx: &mut Execution<'_>, me: WorkerId) -> Result<Answer, Stop> {
     if !live(cx, me, cx.rules.lacks(Removal::ClaimWithoutWorkerCheck))? {
         return Ok(Answer::Claimed(Vec::new()));
@@ -31,8 +31,9 @@ pub(crate) fn claim(cx: &mut Execution<'_>, me: WorkerId) -> Result<Answer, Stop
         let kept = cx.rules.lacks(Removal::EpochKept);
         let epoch = if cx.rules.lacks(Removal::EpochOfWorker) { me.0 } else { run.epoch + u8::from(!kept) };
         cx.write(Write::Put(RowKey::Run(id), Row::Run(Run { owner: Some(me), epoch, ..run })));
-        let early = cx.rules.lacks(Removal::LoadBeforeClaimCommit);
-        let loaded = early.then(|| Memory::load(cx.snapshot, id, me));
+        // Loaded in the next statement of the same transaction: its snapshot is what was committed when the locks were held.
+        let tables = if cx.rules.lacks(Removal::LoadOnClaimSnapshot) { cx.snapshot } else { cx.now };
+        let loaded = (!cx.rules.lacks(Removal::LoadInTwoReads)).then(|| Memory::load(tables, id, me));
         claimed.push(ClaimedRun { run: id, epoch, next: run.next, loaded });
     }
     Ok(Answer::Claimed(claimed))

@@ -39,7 +39,7 @@ pub(crate) struct ClaimedRun {
     pub(crate) run: RunId,
     pub(crate) epoch: u8,
     pub(crate) next: u8,
-    /// What was loaded with the claim, where rule 9 is left out.
+    /// What was loaded with the claim; with inbox and activities read apart, nothing.
     pub(crate) loaded: Option<Memory>,
 }
 
