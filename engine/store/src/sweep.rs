@@ -10,15 +10,17 @@ use sqlx::Row;
 use crate::{PgStore, error::store_error};
 
 /// An unowned run whose messages nothing will take it to. One without messages may well wait for a signal that nobody has
-/// sent yet; whether it has something to do, only its history tells, which `verify` folds. Row locks are taken first, so
-/// that a run in the middle of a change is skipped.
+/// sent yet; whether it has something to do, only its history tells, which `verify` folds. The search begins at the messages,
+/// which are fewer than the runs; a run in the middle of a change is locked and skipped.
 const STRANDED: &str = "
 WITH locked AS MATERIALIZED (
-    SELECT r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority FROM dacapo.runs_open r
-     WHERE r.owner IS NULL AND NOT r.parked
-       AND NOT EXISTS (SELECT FROM dacapo.ready y WHERE y.shard = r.shard AND y.run_id = r.run_id)
-       AND EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = r.shard AND b.run_id = r.run_id)
-     ORDER BY r.shard, r.run_id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+    SELECT r.* FROM (SELECT DISTINCT b.shard, b.run_id FROM dacapo.inbox b WHERE NOT EXISTS (
+                            SELECT FROM dacapo.ready y WHERE y.shard = b.shard AND y.run_id = b.run_id OFFSET 0)) b,
+           LATERAL (SELECT o.shard, o.run_id, o.namespace, o.task_queue, o.workflow_type, o.priority
+                      FROM dacapo.runs_open o
+                     WHERE o.shard = b.shard AND o.run_id = b.run_id AND o.owner IS NULL AND NOT o.parked
+                       FOR NO KEY UPDATE SKIP LOCKED) r
+     LIMIT $1
 ), marked AS (
     INSERT INTO dacapo.ready (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
     SELECT l.shard, l.run_id, l.namespace, l.task_queue, l.workflow_type, l.priority, clock_timestamp() FROM locked l
@@ -55,10 +57,16 @@ WITH gone AS (DELETE FROM dacapo.timers t WHERE t.ctid = ANY (ARRAY(
 SELECT count(*) AS rows FROM gone";
 
 /// Runs and claims whose worker has no row at all: its row went before what it held. It is put back as dead, so that
-/// the next renewal of a lease finds it and take-over does the rest.
+/// the next renewal of a lease finds it and take-over does the rest. No index knows owners; of a table of more than 4,096
+/// pages, each sweep reads so many, drawn at random.
 const UNKNOWN_WORKERS: &str = "
-WITH unknown AS (
+WITH part AS MATERIALIZED (
+    SELECT 4096 * floor(random() * ceil(p.pages / 4096.0))::int8 AS page
+      FROM (SELECT pg_relation_size('dacapo.runs_open') / current_setting('block_size')::int8 AS pages) p
+), unknown AS (
     SELECT r.owner AS worker FROM dacapo.runs_open r WHERE r.owner IS NOT NULL
+       AND r.ctid >= (SELECT format('(%s,0)', p.page)::tid FROM part p)
+       AND r.ctid < (SELECT format('(%s,0)', p.page + 4096)::tid FROM part p)
        AND NOT EXISTS (SELECT FROM dacapo.workers w WHERE w.worker = r.owner)
     UNION
     SELECT a.claimed_by FROM dacapo.activities a WHERE a.claimed_by IS NOT NULL

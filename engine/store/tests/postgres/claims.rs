@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use dacapo_core::{
     StartWorkflow, Store,
-    store::{RunsPart, StoreError},
+    store::{RunsPart, StoreError, WriteOutcome},
 };
 
 use crate::common::*;
@@ -101,5 +101,44 @@ async fn a_worker_without_a_lease_claims_nothing() {
     assert!(matches!(refused, Err(StoreError::LeaseLost { .. })), "{refused:?}");
     assert!(matches!(store.beat(worker, &interest()).await, Err(StoreError::LeaseLost { .. })));
     assert_eq!(database.count("dacapo.ready").await, 1);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn the_parts_of_the_table_hold_every_owned_run_once() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let (worker, other) = (register(store).await, register(store).await);
+    let mut mine = Vec::new();
+    for number in 0..120 {
+        mine.push((waiting_run(store, worker, &format!("w{number}")).await.key(), 1));
+    }
+    waiting_run(store, other, "another's").await;
+    let mut found = Vec::new();
+    for index in 0..7 {
+        found.extend(store.owned_runs(worker, RunsPart { index, of: 7 }).await.unwrap());
+    }
+    found.sort_unstable();
+    mine.sort_unstable();
+    assert_eq!(found, mine);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_claim_changes_no_index_of_the_run() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    start(store, request("a")).await;
+    let mut owned = Owned::claim(store, worker).await;
+    assert!(matches!(owned.go(store, vec![], vec![]).await, WriteOutcome::Applied));
+    let hot = "(SELECT sum(n_tup_upd) AS all, sum(n_tup_hot_upd) AS hot FROM pg_stat_user_tables \
+        WHERE schemaname = 'dacapo' AND relname = 'runs_open') u WHERE u.all >= 2 AND u.hot = u.all";
+    // Statistics come a little after the commit.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while database.count(hot).await == 0 {
+        assert!(std::time::Instant::now() < until, "an update of the run was not done on its page");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     database.finish().await;
 }
