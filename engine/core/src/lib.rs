@@ -8,6 +8,7 @@
 pub mod activity;
 pub mod apply;
 pub mod batch;
+pub mod branch;
 pub mod child;
 pub mod command;
 pub mod event;

@@ -140,6 +140,8 @@ pub struct Successor {
     pub transition: Transition,
     /// Not before, for a successor without an owner.
     pub ready_at: Timestamp,
+    /// Whether the owner of the run that ends owns it from its first moment.
+    pub owned: bool,
 }
 
 /// A row of `activities`: an attempt that waits for a worker or for its time, or that a worker has claimed.
@@ -325,6 +327,7 @@ impl Transition {
             |id| next.dropped_activities.contains(&id) || next.activities.iter().any(|row| row.activity_id == id);
         self.activities.retain(|row| !replaced(row.activity_id));
         self.attempts.retain(|task| !replaced(task.activity_id));
+        self.activity_changes.retain(|change| !replaced(change.activity_id));
         self.timers.retain(|row| !next.dropped_timers.contains(&row.timer_id));
         self.events.extend(next.events);
         self.signals = next.signals;

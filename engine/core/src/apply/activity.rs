@@ -74,7 +74,8 @@ impl Turn<'_> {
         let told_something = details.is_some();
         pending.last_heartbeat = details.or(pending.last_heartbeat.take());
         let here = pending.state.asynchronous_since.is_none();
-        if told_something || !pending.has_row {
+        // The deadline of one that is completed from outside is in the row, and moves with each sign of life.
+        if told_something || !pending.has_row || !here {
             self.offer_activity(activity_id, here);
         }
     }

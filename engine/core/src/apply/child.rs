@@ -140,8 +140,8 @@ impl Turn<'_> {
         });
     }
 
-    /// What the end of the run means to its children and its parent.
-    pub(super) fn tell_relatives(&mut self, event_id: i64, closing: &EventKind) {
+    /// What the end of the run means to its children, and to its parent unless a successor has inherited it.
+    pub(super) fn tell_relatives(&mut self, event_id: i64, closing: &EventKind, inherited: bool) {
         let policies: Vec<_> = self.run.rare.iter().flat_map(|rare| &rare.children).collect();
         let policies: Vec<_> =
             policies.into_iter().map(|(id, child)| (*id, child.initiated.options.parent_close_policy)).collect();
@@ -157,7 +157,7 @@ impl Turn<'_> {
             self.send_out(event_id, target, OutboxBody::Message(order), Asker::Nobody);
         }
         let Some(parent) = self.run.started.lineage.as_ref().and_then(|lineage| lineage.parent.clone()) else { return };
-        let Some(outcome) = ChildOutcome::of(closing) else { return };
+        let Some(outcome) = ChildOutcome::of(closing).filter(|_| !inherited) else { return };
         let ParentRun { namespace, workflow_id, run_id, child_id, initiated_event_id } = parent;
         let target = ExternalTarget { namespace, workflow_id, run: TargetRun::Run(run_id) };
         let closed = ChildClosed { child_id, initiated_event_id, run_id: self.run.key.run_id, outcome };

@@ -37,7 +37,8 @@ impl Turn<'_> {
         let event_id = self.push(event);
         self.out.closes = Some(self.run.status);
         if let Some(closing) = closing {
-            self.tell_relatives(event_id, &closing);
+            let inherits = |it: &Successor| it.request.lineage.as_ref().is_some_and(|lineage| lineage.parent.is_some());
+            self.tell_relatives(event_id, &closing, successor.as_deref().is_some_and(inherits));
         }
         self.abort_updates();
         self.out.successor = successor;

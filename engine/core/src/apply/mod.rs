@@ -113,6 +113,11 @@ impl<'run> Turn<'run> {
         self.run.status == RunStatus::Running
     }
 
+    /// Records a fact that another history holds already, for a branch of it.
+    pub(crate) fn record(&mut self, event: EventKind) {
+        self.push(event);
+    }
+
     /// Appends a fact and folds it. Decisions make only facts that fit, so a misfit is a mistake in this crate.
     fn push(&mut self, event: EventKind) -> i64 {
         let event = Event { event_id: self.run.next_event_id, event_time: self.now, event };

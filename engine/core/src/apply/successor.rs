@@ -85,7 +85,7 @@ impl Successor {
     pub(crate) fn new(request: StartWorkflow, messages: &[Message], now: Timestamp) -> Box<Self> {
         let transition = Transition::start(request.started(), messages, now);
         let ready_at = now.plus_ms(request.start_delay_ms.filter(|_| transition.signals == 0).unwrap_or(0));
-        Box::new(Self { request, transition, ready_at })
+        Box::new(Self { request, transition, ready_at, owned: false })
     }
 }
 

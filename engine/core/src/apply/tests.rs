@@ -2,12 +2,19 @@
 //! rows of `activities`) is the run.
 
 mod activities;
+mod children;
+mod externals;
 mod limits;
 mod messages;
+mod notes;
+mod pauses;
 mod random;
+mod successors;
 mod tasks;
 mod timers;
 mod transitions;
+mod updates;
+mod world;
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -17,17 +24,20 @@ use uuid::Uuid;
 use super::Turn;
 use crate::{
     activity::{ActivityOptions, ActivityOutcome, ActivityResult},
-    command::Command,
+    child::{ChildClosed, ChildOutcome, ChildWorkflowOptions, ParentClosePolicy},
+    command::{CancelTarget, Command, ContinueAsNew},
     event::{Event, EventKind},
     failure::Failure,
     ids::{ActivityId, MessageId, RunId, TimerId},
     message::{Message, MessageBody},
+    outbox::{Delivered, ExternalTarget, OutboxBody, OutboxRow, TargetRun},
     payload::Payload,
     retry::RetryPolicy,
     run::Run,
     start::StartWorkflow,
     time::Timestamp,
     transition::{ActivityRow, ProblemChange, Transition},
+    update::{UpdateOutcome, UpdateRequest, UpdateStage},
 };
 
 const START: Timestamp = Timestamp(1_000_000_000);
@@ -39,6 +49,7 @@ struct Story {
     events: Vec<Event>,
     rows: BTreeMap<ActivityId, ActivityRow>,
     timers: BTreeMap<TimerId, Timestamp>,
+    outbox: Vec<OutboxRow>,
     told: String,
 }
 
@@ -65,6 +76,7 @@ impl Story {
             events: Vec::new(),
             rows: BTreeMap::new(),
             timers: BTreeMap::new(),
+            outbox: Vec::new(),
             told: String::new(),
         };
         story.write(first);
@@ -115,6 +127,16 @@ impl Story {
             transition.canceled_activities.iter().all(|id| self.rows.contains_key(id)),
             "only a row is told to stop"
         );
+        for change in transition.activity_changes {
+            let row = self.rows.get_mut(&change.activity_id).expect("only a row is changed");
+            row.change(change);
+        }
+        assert!(transition.outbox.is_sorted_by_key(|row| row.event_id), "rows are in the order of their events");
+        self.outbox.extend(transition.outbox);
+        if let Some(successor) = &transition.successor {
+            let run = Run::from_history(&successor.transition.events).expect("a successor begins with a history");
+            assert_eq!(run.key, successor.request.key());
+        }
         for row in transition.timers {
             assert_eq!(self.timers.insert(row.timer_id, row.fire_at), None, "a timer is written once");
         }
@@ -189,10 +211,60 @@ impl Story {
                 let _ = writeln!(told, "problem: {:?}, attempt {}, next at {next}", problem.cause, problem.attempt);
             }
         }
+        tell_others(told, transition);
         if let Some(status) = transition.closes {
             let _ = writeln!(told, "closes {}", status.as_str());
         }
         told.push_str("--\n");
+    }
+}
+
+/// What a transition wants of others, and tells them.
+fn tell_others(told: &mut String, transition: &Transition) {
+    let since = |at: Timestamp| format!("{:?}", at.since(START));
+    for change in &transition.activity_changes {
+        let (id, state) = (change.activity_id, change.state);
+        let held = if state.is_held() { "held" } else { "let go" };
+        let _ = writeln!(told, "~ activity {id} {held}, {} attempts before", state.attempts_before);
+    }
+    for row in &transition.outbox {
+        let what = match &row.body {
+            OutboxBody::Start(start) => format!("start {}", start.workflow_type),
+            OutboxBody::Message(body) => body_name(body),
+        };
+        let _ = writeln!(told, "@ {what} to {} for {:?} of event {}", row.target.workflow_id, row.asker, row.event_id);
+    }
+    for progress in &transition.updates {
+        let stage = match &progress.stage {
+            UpdateStage::Rejected { failure } => format!("rejected: {}", failure.message),
+            UpdateStage::Accepted { event_id } => format!("accepted in event {event_id}"),
+            UpdateStage::Completed { event_id, .. } => format!("completed in event {event_id}"),
+            UpdateStage::Aborted { failure } => failure.message.clone(),
+        };
+        let whom = progress.message_id.map_or("everyone".to_owned(), |id| format!("{}", id.0.as_u128() & 0xffff));
+        let _ = writeln!(told, "? update {} for {whom}: {stage}", progress.update_id);
+    }
+    if let Some(attributes) = &transition.attributes {
+        let _ = writeln!(told, "memo {:?}, search attributes {:?}", attributes.memo, attributes.search_attributes);
+    }
+    if let Some(successor) = &transition.successor {
+        let _ = writeln!(told, "successor {} at {}", successor.request.workflow_type, since(successor.ready_at));
+        for event in &successor.transition.events {
+            let _ = writeln!(told, "    {:<2} {}", event.event_id, describe(&event.event));
+        }
+    }
+}
+
+fn body_name(body: &MessageBody) -> String {
+    match body {
+        MessageBody::Signal { name, .. } => format!("signal {name}"),
+        MessageBody::Cancel { .. } => "cancel".to_owned(),
+        MessageBody::Terminate { .. } => "terminate".to_owned(),
+        MessageBody::ChildClosed(closed) => {
+            let outcome = format!("{:?}", closed.outcome);
+            format!("child closed, {}", outcome.split(['(', ' ']).next().unwrap_or_default())
+        }
+        other => format!("{other:?}"),
     }
 }
 
@@ -218,6 +290,19 @@ fn describe(event: &EventKind) -> String {
         EventKind::WorkflowTaskScheduled(it) => format!("{name} attempt {}", it.attempt),
         EventKind::WorkflowExecutionTimedOut(it) => format!("{name} after {} ms", it.timeout_ms),
         EventKind::WorkflowExecutionSignaled(it) => format!("{name} {}", it.signal_name),
+        EventKind::StartChildWorkflowExecutionInitiated(it) => format!("{name} {} {}", it.child_id, it.workflow_id),
+        EventKind::StartChildWorkflowExecutionFailed(it) => format!("{name} {} {:?}", it.child_id, it.cause),
+        EventKind::ChildWorkflowExecutionStarted(it) => format!("{name} {}", it.child_id),
+        EventKind::ChildWorkflowExecutionCompleted(it) => format!("{name} {}", it.child_id),
+        EventKind::ChildWorkflowExecutionFailed(it) => format!("{name} {} {}", it.child_id, it.failure.error_type),
+        EventKind::ChildWorkflowExecutionTerminated(it) => format!("{name} {} {}", it.child_id, it.reason),
+        EventKind::SignalExternalWorkflowExecutionFailed(it) => format!("{name} {} {:?}", it.signal_id, it.cause),
+        EventKind::RequestCancelExternalWorkflowExecutionFailed(it) => {
+            format!("{name} {} {:?}", it.cancel_id, it.cause)
+        }
+        EventKind::WorkflowExecutionUpdateAccepted(it) => format!("{name} {}", it.request.update_id),
+        EventKind::WorkflowExecutionUpdateCompleted(it) => format!("{name} {}", it.update_id),
+        EventKind::MarkerRecorded(it) => format!("{name} {} {}", it.marker_id, it.marker.name()),
         _ => name.to_owned(),
     }
 }
@@ -253,6 +338,49 @@ fn sleep(timer_id: TimerId, seconds: u64) -> Command {
 
 fn complete() -> Command {
     Command::CompleteWorkflowExecution { result: Payload::null() }
+}
+
+fn child_with(child_id: u64, options: ChildWorkflowOptions) -> Command {
+    let (workflow_id, workflow_type) = (format!("child-{child_id}").into(), "ship".into());
+    let options = Box::new(options);
+    Command::StartChildWorkflowExecution { child_id, workflow_id, workflow_type, input: Payload::null(), options }
+}
+
+fn child(child_id: u64) -> Command {
+    child_with(child_id, ChildWorkflowOptions::default())
+}
+
+fn cancel_child(child_id: u64) -> Command {
+    let reason = "no more".to_owned();
+    Command::RequestCancelExternalWorkflowExecution { target: CancelTarget::Child(child_id), reason }
+}
+
+fn other(workflow_id: &str) -> ExternalTarget {
+    let namespace = crate::Namespace::default_namespace();
+    ExternalTarget { namespace, workflow_id: workflow_id.into(), run: TargetRun::Open }
+}
+
+fn signal_other(signal_id: u64, workflow_id: &str) -> Command {
+    let (target, signal_name, input) = (other(workflow_id), format!("e{signal_id}"), Payload::null());
+    Command::SignalExternalWorkflowExecution { signal_id, target, signal_name, input }
+}
+
+fn cancel_other(cancel_id: u64, workflow_id: &str) -> Command {
+    let target = CancelTarget::External { cancel_id, target: other(workflow_id) };
+    Command::RequestCancelExternalWorkflowExecution { target, reason: String::new() }
+}
+
+fn fail(error_type: &str) -> Command {
+    Command::FailWorkflowExecution { failure: Box::new(Failure::application(error_type, "no")) }
+}
+
+fn update(number: u128, update_id: &str) -> Message {
+    let (update_id, name, input) = (update_id.to_owned(), "amend".to_owned(), Payload::null());
+    message(number, MessageBody::Update(Box::new(UpdateRequest { update_id, name, input, identity: String::new() })))
+}
+
+fn json(text: &str) -> Payload {
+    Payload::from_json("test", text.to_owned()).unwrap()
 }
 
 fn outcome(activity_id: ActivityId, attempt: u32, result: ActivityResult) -> ActivityOutcome {
