@@ -41,9 +41,23 @@ CREATE UNIQUE INDEX runs_open_workflow ON dacapo.runs_open (workflow_id, namespa
 DROP INDEX dacapo.runs_closed_workflow;
 CREATE INDEX runs_closed_workflow ON dacapo.runs_closed (workflow_id, namespace, started_at);
 
+-- The conditions are read and prepared anew by every statement that inserts: a quarter of the time of one that inserts a
+-- single row. `dacapo db verify` looks for the same and more.
+ALTER TABLE dacapo.runs_open
+    DROP CONSTRAINT runs_open_next_event_id_check, DROP CONSTRAINT runs_open_priority_check,
+    DROP CONSTRAINT runs_open_check;
+ALTER TABLE dacapo.runs_closed
+    DROP CONSTRAINT runs_closed_events_check, DROP CONSTRAINT runs_closed_status_check;
+ALTER TABLE dacapo.history DROP CONSTRAINT history_first_event_id_check;
+ALTER TABLE dacapo.activities
+    DROP CONSTRAINT activities_attempt_check, DROP CONSTRAINT activities_check, DROP CONSTRAINT activities_check1;
+
 -- Takes unowned runs from one queue, by priority and age, and reads them. Gives a row for each run that the claimer owns
 -- now, with everything that belongs to it, and a row without events for each ready row of a run that has an owner: it goes,
 -- its owner is to look. No row at all: there is nothing to claim. One row whose `lives` is false: the claimer may not own.
+--
+-- A claim that a crash of the server takes back was told to nobody but its claimer, whose writes then meet the fence, and a
+-- write that is kept keeps the claim before it: so the commit waits for no disk.
 --
 -- Who owns a run is what the lock returned. From the lock on nobody can write the run's history, so the read, which is a
 -- statement of its own and sees what was committed when it began, misses no transition. A message that is sent meanwhile
@@ -87,6 +101,7 @@ BEGIN
     IF l_runs IS NULL THEN
         RETURN;
     END IF;
+    PERFORM set_config('synchronous_commit', 'off', true);
     -- Both kinds of rows are locked: they stay where the lock found them.
     UPDATE dacapo.runs_open r SET owner = claimer, owner_epoch = r.owner_epoch + 1, parked = false
      WHERE r.ctid = ANY (l_free);
@@ -120,15 +135,15 @@ CREATE FUNCTION dacapo.append_v2(
     i_signals bigint[], i_events bytea[], i_problem_change smallint[], i_problem bytea[], i_closes boolean[],
     c_item integer[], c_status text[], c_result bytea[], c_failure bytea[],
     k_item integer[], k_message uuid[],
-    a_item integer[], a_id bigint[], a_attempt integer[], a_namespace text[], a_queue text[], a_type text[],
-    a_priority smallint[], a_visible timestamptz[], a_kept boolean[], a_deadline timestamptz[],
-    a_start_to_close_ms bigint[], a_heartbeat_ms bigint[], a_close_at timestamptz[], a_task bytea[], a_failure bytea[],
-    a_details bytea[],
-    d_item integer[], d_id bigint[],
-    x_item integer[], x_id bigint[],
-    t_item integer[], t_id bigint[], t_fire timestamptz[],
-    u_item integer[], u_id bigint[],
-    p_item integer[], p_name text[], p_value bytea[],
+    a_item integer[] = '{}', a_id bigint[] = '{}', a_attempt integer[] = '{}', a_namespace text[] = '{}', a_queue text[] = '{}', a_type text[] = '{}',
+    a_priority smallint[] = '{}', a_visible timestamptz[] = '{}', a_kept boolean[] = '{}', a_deadline timestamptz[] = '{}',
+    a_start_to_close_ms bigint[] = '{}', a_heartbeat_ms bigint[] = '{}', a_close_at timestamptz[] = '{}', a_task bytea[] = '{}', a_failure bytea[] = '{}',
+    a_details bytea[] = '{}',
+    d_item integer[] = '{}', d_id bigint[] = '{}',
+    x_item integer[] = '{}', x_id bigint[] = '{}',
+    t_item integer[] = '{}', t_id bigint[] = '{}', t_fire timestamptz[] = '{}',
+    u_item integer[] = '{}', u_id bigint[] = '{}',
+    p_item integer[] = '{}', p_name text[] = '{}', p_value bytea[] = '{}',
     OUT applied integer[], OUT unconsumed integer[], OUT woken text[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -238,15 +253,15 @@ CREATE FUNCTION dacapo.start_v2(
     i_shard smallint[], i_run uuid[], i_namespace text[], i_workflow_id text[], i_type text[], i_queue text[],
     i_priority smallint[], i_next bigint[], i_signals bigint[], i_events bytea[], i_started timestamptz[], i_memo bytea[],
     i_attributes text[], i_problem bytea[], i_request text[], i_reuse smallint[], i_ready timestamptz[],
-    a_item integer[], a_id bigint[], a_attempt integer[], a_namespace text[], a_queue text[], a_type text[],
-    a_priority smallint[], a_visible timestamptz[], a_kept boolean[], a_deadline timestamptz[],
-    a_start_to_close_ms bigint[], a_heartbeat_ms bigint[], a_close_at timestamptz[], a_task bytea[], a_failure bytea[],
-    a_details bytea[],
-    d_item integer[], d_id bigint[],
-    x_item integer[], x_id bigint[],
-    t_item integer[], t_id bigint[], t_fire timestamptz[],
-    u_item integer[], u_id bigint[],
-    p_item integer[], p_name text[], p_value bytea[],
+    a_item integer[] = '{}', a_id bigint[] = '{}', a_attempt integer[] = '{}', a_namespace text[] = '{}', a_queue text[] = '{}', a_type text[] = '{}',
+    a_priority smallint[] = '{}', a_visible timestamptz[] = '{}', a_kept boolean[] = '{}', a_deadline timestamptz[] = '{}',
+    a_start_to_close_ms bigint[] = '{}', a_heartbeat_ms bigint[] = '{}', a_close_at timestamptz[] = '{}', a_task bytea[] = '{}', a_failure bytea[] = '{}',
+    a_details bytea[] = '{}',
+    d_item integer[] = '{}', d_id bigint[] = '{}',
+    x_item integer[] = '{}', x_id bigint[] = '{}',
+    t_item integer[] = '{}', t_id bigint[] = '{}', t_fire timestamptz[] = '{}',
+    u_item integer[] = '{}', u_id bigint[] = '{}',
+    p_item integer[] = '{}', p_name text[] = '{}', p_value bytea[] = '{}',
     OUT may_own boolean, OUT refused integer[]
 ) LANGUAGE plpgsql AS $$
 BEGIN

@@ -47,7 +47,8 @@ pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<
                 continue;
             }
             match claim_once(&context, &owners, &mail, RunClaim { limit, ..claim.clone() }).await {
-                Ok(0) => break,
+                // Fewer than asked for: there are no more, and what comes later is hinted.
+                Ok(taken) if taken < limit => break,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "runs cannot be claimed");
@@ -69,9 +70,9 @@ async fn claim_once(context: &Context, owners: &Owners, mail: &Mail, claim: RunC
     if !mine.is_empty() {
         mail.wanted(&mine);
     }
-    let count = claimed.runs.len();
+    let taken = claimed.runs.len() + claimed.stale.len();
     claimed.runs.into_iter().for_each(|run| owners.claimed(run));
-    Ok(count)
+    Ok(taken)
 }
 
 /// Claims activities whenever `wake` rings and slots are free.

@@ -142,6 +142,13 @@ impl<'a> RowArrays<'a> {
         self.a_details.push(row.last_heartbeat.as_ref().map(|details| details.as_json().as_bytes()));
     }
 
+    /// Says whether no item has a row.
+    pub(super) fn is_empty(&self) -> bool {
+        [&self.a_item, &self.d_item, &self.x_item, &self.t_item, &self.u_item, &self.p_item]
+            .into_iter()
+            .all(Vec::is_empty)
+    }
+
     /// Adds all arrays to a statement's arguments, in the order of the function's parameters.
     pub(super) fn bind(&self, arguments: &mut PgArguments) -> Result<(), BoxDynError> {
         arguments.add(&self.a_item)?;

@@ -23,6 +23,10 @@ use crate::{hints::Hints, time::PgTime};
 const START: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
     $17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45,$46,$47)";
 
+/// [`START`] without rows beside history.
+const START_LEAN: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
+    $17,$18,$19)";
+
 /// The flushes that look before they insert after one in which something was there already: what is undone stays behind as
 /// dead rows, and whoever starts a run that is there tends to do so again.
 const CAREFUL_FLUSHES: u32 = 32;
@@ -168,8 +172,8 @@ pub(super) async fn flush_starts(
     owner: Option<WorkerId>,
     optimistic: bool,
 ) -> Result<Option<Vec<usize>>, sqlx::Error> {
-    let arguments = arguments(items, owner, optimistic).map_err(sqlx::Error::Encode)?;
-    let row = sqlx::query_with(START, arguments).fetch_one(connection).await?;
+    let (statement, arguments) = arguments(items, owner, optimistic).map_err(sqlx::Error::Encode)?;
+    let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     if !row.try_get::<bool, _>("may_own")? {
         return Ok(None);
     }
@@ -181,7 +185,7 @@ fn arguments(
     items: &[&EncodedStart],
     owner: Option<WorkerId>,
     optimistic: bool,
-) -> Result<PgArguments, sqlx::error::BoxDynError> {
+) -> Result<(&'static str, PgArguments), sqlx::error::BoxDynError> {
     let mut rows = RowArrays::default();
     for (place, item) in (1_i32..).zip(items) {
         rows.add(place, &item.start.transition, &item.rows);
@@ -211,8 +215,11 @@ fn arguments(
     arguments.add(items.iter().map(|item| item.request.as_deref()).collect::<Vec<_>>())?;
     arguments.add(requests().map(|r| reuse(r.reuse_policy)).collect::<Vec<_>>())?;
     arguments.add(items.iter().map(|item| PgTime(item.start.ready_at)).collect::<Vec<_>>())?;
+    if rows.is_empty() {
+        return Ok((START_LEAN, arguments));
+    }
     rows.bind(&mut arguments)?;
-    Ok(arguments)
+    Ok((START, arguments))
 }
 
 /// The reuse policy as `dacapo.start_v2` knows it.
