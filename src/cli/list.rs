@@ -123,7 +123,7 @@ pub(crate) fn status_cell(status: RunStatus) -> Cell {
 /// Gives the color of a status.
 pub(crate) fn status_tone(status: RunStatus) -> Tone {
     match status {
-        RunStatus::Running => Tone::Active,
+        RunStatus::Running | RunStatus::ContinuedAsNew => Tone::Active,
         RunStatus::Completed => Tone::Good,
         RunStatus::Failed | RunStatus::TimedOut => Tone::Bad,
         RunStatus::Canceled | RunStatus::Terminated => Tone::Odd,

@@ -63,6 +63,7 @@ fn print(output: Output, workflow_id: &WorkflowId, run: RunKey, result: &RunResu
 fn ending(workflow_id: &WorkflowId, result: &RunResult) -> String {
     let how = match result.status {
         RunStatus::TimedOut => "timed out",
+        RunStatus::ContinuedAsNew => "continued as new",
         RunStatus::Canceled => "was canceled",
         RunStatus::Terminated => "was terminated",
         RunStatus::Running | RunStatus::Completed | RunStatus::Failed => "failed",

@@ -188,7 +188,8 @@ mod tests {
     fn a_small_end_goes_along_and_a_large_one_does_not() {
         let value = Payload::from_json("value", "{\"a\": \"=:\\n ß\"}".to_owned()).unwrap();
         let end = End::new(Timestamp(1_795_245_407_328_113), &value).unwrap();
-        let outgoing = News { closed: vec![run(1)], ended: vec![(run(2), end.clone()), (run(3), end)], ..News::default() };
+        let outgoing =
+            News { closed: vec![run(1)], ended: vec![(run(2), end.clone()), (run(3), end)], ..News::default() };
         let (channels, payloads) = notifications(&outgoing);
         assert_eq!((channels.len(), payloads.len()), (1, 1));
         let result = RunResult {
