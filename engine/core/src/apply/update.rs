@@ -25,6 +25,9 @@ impl Turn<'_> {
             self.out.consumed.push(id);
             return;
         }
+        if self.updates.iter().any(|(waiting, _)| *waiting == id) {
+            return;
+        }
         if let Some(state) = self.run.update(&request.update_id) {
             let stage = state.stage();
             return self.answer_update(id, request.update_id, stage);

@@ -1,5 +1,7 @@
 //! Every state of a run against every event: which may follow, and what the others are refused with.
 
+mod others;
+
 use expect_test::{Expect, expect};
 use uuid::Uuid;
 

@@ -1,9 +1,20 @@
 //! Random lives: whatever comes in whatever order, what is written is a history and its fold is the run.
 
+mod wishes;
+
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
+use self::wishes::{Wish, commands, wish};
 use super::*;
-use crate::{batch, event::WorkflowTaskFailedCause, failure::TimeoutType};
+use crate::{
+    batch,
+    branch::{self, InvalidBranch, Reapply, Reset},
+    event::WorkflowTaskFailedCause,
+    failure::TimeoutType,
+    outbox::{ExternalWorkflowExecutionFailedCause, OutboxAnswer, StartChildWorkflowExecutionFailedCause},
+};
 
 /// One thing that happens to a run. Small numbers, so that they meet.
 #[derive(Clone, Debug)]
@@ -11,23 +22,44 @@ enum Input {
     Signal(u128),
     Cancel(u128),
     Terminate(u128),
-    Outcome { activity_id: ActivityId, attempt: u32, result: u8, began: bool },
+    Outcome {
+        activity_id: ActivityId,
+        attempt: u32,
+        result: u8,
+        began: bool,
+    },
     Lost(ActivityId),
-    Heartbeat { activity_id: ActivityId, attempt: u32, details: bool },
-    Offer { activity_id: ActivityId, kept: bool },
+    Heartbeat {
+        activity_id: ActivityId,
+        attempt: u32,
+        details: bool,
+    },
+    Offer {
+        activity_id: ActivityId,
+        kept: bool,
+    },
     TimerDue(TimerId),
     TimerMessage(TimerId),
-}
-
-/// One thing that the code asks for.
-#[derive(Clone, Debug)]
-enum Wish {
-    Activity { attempts: u32, schedule_to_close: bool },
-    Stop(ActivityId),
-    Sleep(u64),
-    GiveUp(TimerId),
-    Complete,
-    Fail,
+    /// What became of a row for another run: number, kind of answer, whether the event is the right one.
+    Answer {
+        number: u64,
+        kind: u8,
+        stale: bool,
+    },
+    ChildClosed {
+        number: u64,
+        kind: u8,
+    },
+    Update {
+        message: u128,
+        update_id: u8,
+    },
+    Operator {
+        message: u128,
+        kind: u8,
+        activity_id: ActivityId,
+    },
+    Wake,
 }
 
 /// What becomes of the workflow task of a step.
@@ -52,25 +84,21 @@ fn input() -> impl Strategy<Value = Input> {
         3 => (1u128..20).prop_map(Input::Signal),
         1 => (20u128..23).prop_map(Input::Cancel),
         1 => prop_oneof![20 => (20u128..23).prop_map(Input::Cancel), 1 => (23u128..25).prop_map(Input::Terminate)],
-        6 => (small.clone(), 1u32..4, 0u8..6, any::<bool>())
+        6 => (small.clone(), 1u32..4, 0u8..7, any::<bool>())
             .prop_map(|(activity_id, attempt, result, began)| Input::Outcome { activity_id, attempt, result, began }),
         1 => small.clone().prop_map(Input::Lost),
         2 => (small.clone(), 1u32..4, any::<bool>())
             .prop_map(|(activity_id, attempt, details)| Input::Heartbeat { activity_id, attempt, details }),
         1 => (small.clone(), any::<bool>()).prop_map(|(activity_id, kept)| Input::Offer { activity_id, kept }),
         3 => (0u64..6).prop_map(Input::TimerDue),
-        1 => small.prop_map(Input::TimerMessage),
-    ]
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
-    prop_oneof![
-        6 => (0u32..4, any::<bool>())
-            .prop_map(|(attempts, schedule_to_close)| Wish::Activity { attempts, schedule_to_close }),
-        2 => (1u64..6).prop_map(Wish::Stop),
-        4 => (0u64..20).prop_map(Wish::Sleep),
-        2 => (1u64..6).prop_map(Wish::GiveUp),
-        1 => prop_oneof![Just(Wish::Complete), Just(Wish::Fail)],
+        1 => small.clone().prop_map(Input::TimerMessage),
+        4 => (small.clone(), 0u8..6, any::<bool>())
+            .prop_map(|(number, kind, stale)| Input::Answer { number, kind, stale: stale && kind == 5 }),
+        2 => (small.clone(), 0u8..5).prop_map(|(number, kind)| Input::ChildClosed { number, kind }),
+        3 => (400u128..430, 0u8..12).prop_map(|(message, update_id)| Input::Update { message, update_id }),
+        2 => (500u128..540, 0u8..6, small)
+            .prop_map(|(message, kind, activity_id)| Input::Operator { message, kind, activity_id }),
+        1 => Just(Input::Wake),
     ]
 }
 
@@ -100,6 +128,7 @@ fn take(turn: &mut Turn<'_>, input: &Input) {
                 2 => broken(),
                 3 => ActivityResult::Canceled { details: None },
                 4 => ActivityResult::TimedOut { timeout: TimeoutType::StartToClose },
+                5 => ActivityResult::CompletesAsynchronously,
                 _ => ActivityResult::TimedOut { timeout: TimeoutType::ScheduleToStart },
             };
             let started_at = began.then_some(START);
@@ -119,33 +148,61 @@ fn take(turn: &mut Turn<'_>, input: &Input) {
         Input::TimerMessage(timer_id) => {
             turn.message(message(300 + u128::from(timer_id), MessageBody::TimerDue { timer_id }));
         }
+        Input::Answer { number, kind, stale } => take_answer(turn, number, kind, stale),
+        Input::ChildClosed { number, kind } => {
+            let asked = turn.run().child(number).map_or(1, |child| child.initiated_event_id);
+            let outcome = match kind {
+                0 => ChildOutcome::Completed(Payload::null()),
+                1 => ChildOutcome::Failed {
+                    failure: Failure::application("No", "no"),
+                    retry_state: crate::RetryState::MaximumAttemptsReached,
+                },
+                2 => ChildOutcome::Canceled(None),
+                3 => ChildOutcome::TimedOut { retry_state: crate::RetryState::Timeout },
+                _ => ChildOutcome::Terminated { reason: String::new() },
+            };
+            let run_id = RunId(Uuid::from_u128(77));
+            let closed = ChildClosed { child_id: number, initiated_event_id: asked, run_id, outcome };
+            turn.message(message(700 + u128::from(number), MessageBody::ChildClosed(Box::new(closed))));
+        }
+        Input::Update { message, update_id } => turn.message(update(message, &format!("u{update_id}"))),
+        Input::Operator { message: number, kind, activity_id } => {
+            let (reason, identity) = (String::new(), String::new());
+            turn.message(message(
+                number,
+                match kind {
+                    0 => MessageBody::Pause { reason, identity },
+                    1 | 2 => MessageBody::Unpause { reason, identity },
+                    3 => MessageBody::PauseActivity { activity_id },
+                    4 => MessageBody::UnpauseActivity { activity_id },
+                    _ => MessageBody::ResetActivity { activity_id },
+                },
+            ));
+        }
+        Input::Wake => turn.wake(),
     }
 }
 
-/// The commands of wishes: ids that were never used, an end only at the end.
-fn commands(wishes: &[Wish], next: &mut u64) -> Vec<Command> {
-    let mut commands = Vec::new();
-    for wish in wishes {
-        commands.push(match *wish {
-            Wish::Activity { attempts, schedule_to_close } => {
-                *next += 1;
-                let schedule_to_close_ms = schedule_to_close.then_some(5_000);
-                schedule_with(*next, ActivityOptions { schedule_to_close_ms, ..retrying(attempts) })
-            }
-            Wish::Stop(activity_id) => stop(activity_id),
-            Wish::Sleep(seconds) => {
-                *next += 1;
-                sleep(*next, seconds)
-            }
-            Wish::GiveUp(timer_id) => Command::CancelTimer { timer_id },
-            Wish::Complete => complete(),
-            Wish::Fail => Command::FailWorkflowExecution { failure: Box::new(Failure::application("No", "no")) },
-        });
-        if commands.last().is_some_and(Command::closes) {
-            break;
+fn take_answer(turn: &mut Turn<'_>, number: u64, kind: u8, stale: bool) {
+    let run = turn.run();
+    let rare = run.rare.as_deref();
+    let cause = ExternalWorkflowExecutionFailedCause::ExternalWorkflowExecutionNotFound;
+    let signal = rare.and_then(|rare| rare.external_signals.get(&number).copied());
+    let cancel = rare.and_then(|rare| rare.external_cancels.get(&number).copied());
+    let child = run.child(number).map(|child| child.initiated_event_id);
+    let (asked, answer) = match kind {
+        0 => (signal, OutboxAnswer::Signaled { signal_id: number }),
+        1 => (signal, OutboxAnswer::SignalFailed { signal_id: number, cause }),
+        2 => (cancel, OutboxAnswer::CancelRequested { cancel_id: number }),
+        3 => (cancel, OutboxAnswer::CancelFailed { cancel_id: number, cause }),
+        4 => {
+            let cause = StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists;
+            (child, OutboxAnswer::StartChildFailed { child_id: number, cause })
         }
-    }
-    commands
+        _ => (child, OutboxAnswer::ChildStarted { child_id: number }),
+    };
+    let event_id = asked.unwrap_or(1) - i64::from(stale);
+    turn.message(message(600 + u128::from(number), MessageBody::OutboxAnswer { event_id, answer }));
 }
 
 fn live(start_delay_ms: Option<u64>, run_timeout_ms: Option<u64>, steps: &[Step]) -> Story {
@@ -167,7 +224,8 @@ fn live(start_delay_ms: Option<u64>, run_timeout_ms: Option<u64>, steps: &[Step]
                 Task::None => {}
                 Task::Completed(wishes) => {
                     failures = 0;
-                    turn.complete_task(commands(wishes, &mut next), Vec::new()).unwrap();
+                    let commands = commands(turn, wishes, &mut next);
+                    turn.complete_task(commands, Vec::new()).unwrap();
                 }
                 Task::Failed => {
                     failures += 1;
@@ -194,6 +252,17 @@ fn outcomes(events: &[Event]) -> BTreeMap<String, usize> {
             EventKind::ActivityTaskCanceled(it) => format!("activity {}", it.activity_id),
             EventKind::TimerFired(it) => format!("timer {}", it.timer_id),
             EventKind::TimerCanceled(it) => format!("timer {}", it.timer_id),
+            EventKind::StartChildWorkflowExecutionFailed(it) => format!("child {}", it.child_id),
+            EventKind::ChildWorkflowExecutionCompleted(it) => format!("child {}", it.child_id),
+            EventKind::ChildWorkflowExecutionFailed(it) => format!("child {}", it.child_id),
+            EventKind::ChildWorkflowExecutionCanceled(it) => format!("child {}", it.child_id),
+            EventKind::ChildWorkflowExecutionTimedOut(it) => format!("child {}", it.child_id),
+            EventKind::ChildWorkflowExecutionTerminated(it) => format!("child {}", it.child_id),
+            EventKind::SignalExternalWorkflowExecutionFailed(it) => format!("signal {}", it.signal_id),
+            EventKind::ExternalWorkflowExecutionSignaled(it) => format!("signal {}", it.signal_id),
+            EventKind::RequestCancelExternalWorkflowExecutionFailed(it) => format!("cancel {}", it.cancel_id),
+            EventKind::ExternalWorkflowExecutionCancelRequested(it) => format!("cancel {}", it.cancel_id),
+            EventKind::WorkflowExecutionUpdateCompleted(it) => format!("update {}", it.update_id),
             kind if kind.closes() => "run".to_owned(),
             _ => continue,
         };
@@ -246,6 +315,36 @@ proptest! {
             let bytes = batch::encode(run_id, first, row);
             prop_assert_eq!(batch::decode(run_id, first, &bytes).unwrap(), row, "{}", String::from_utf8_lossy(&bytes));
             rest = after;
+        }
+    }
+
+    #[test]
+    fn a_branch_at_any_task_of_any_life_is_a_history_or_says_what_it_waits_for(
+        steps in prop::collection::vec(step(), 1..20),
+        place in any::<prop::sample::Index>(),
+    ) {
+        let events = live(None, Some(30_000), &steps).events;
+        let starts = |event: &&Event| matches!(event.event, EventKind::WorkflowTaskStarted(_));
+        let starts: Vec<i64> = events.iter().filter(starts).map(|event| event.event_id).collect();
+        prop_assume!(!starts.is_empty());
+        let event_id = starts[place.index(starts.len())];
+        let run_id = RunId(Uuid::from_u128(2));
+        let reset = Reset { event_id, run_id, reason: String::new(), reapply: Reapply::Messages };
+        match branch::reset(&events, &reset, START.plus_ms(100_000)) {
+            Err(error) => prop_assert!(matches!(error, InvalidBranch::Pending { .. }), "{}", error),
+            Ok(successor) => {
+                let transition = &successor.transition;
+                let run = Run::from_history(&transition.events).unwrap();
+                let copied = event_id as usize;
+                prop_assert_eq!(&transition.events[1..copied], &events[1..copied], "what is copied is as it was");
+                prop_assert!(run.wants_task(START.plus_ms(100_000)) || run.is_paused(), "the code is run again");
+                let rows: BTreeSet<ActivityId> = transition.activities.iter().map(|row| row.activity_id).collect();
+                prop_assert_eq!(rows, run.activities.keys().copied().collect());
+                prop_assert_eq!(transition.timers.len(), run.timers.len());
+                let later = events[copied..].iter().filter(|event| event.event.name() == "WorkflowExecutionSignaled");
+                let before = events[..copied].iter().filter(|event| event.event.name() == "WorkflowExecutionSignaled");
+                prop_assert_eq!(run.signals as usize, later.count() + before.count(), "no signal is lost");
+            }
         }
     }
 
