@@ -6,7 +6,7 @@ FEATURES := --all-features
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help demo test fmt clippy doc unit smoke deny bench postgres
+.PHONY: help demo test fmt clippy doc unit smoke deny bench histories postgres
 
 help: ## Show what there is.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ unit:
 smoke:
 	$(CARGO) run -q $(FEATURES) --bin dacapo -- demo --json > target/demo.json
 	@grep -q '"status":"completed"' target/demo.json && echo "the demo completed"
+
+histories: postgres ## Record the histories in tests/histories that are not there yet.
+	DACAPO_RECORD_HISTORIES=1 $(CARGO) test $(FEATURES) --test it histories
 
 deny: ## Check licences and advisories of dependencies (needs cargo-deny).
 	$(CARGO) deny check

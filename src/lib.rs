@@ -45,3 +45,8 @@ pub use dacapo_workflows as workflows;
 #[cfg(all(doctest, feature = "dev"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the guide to testing, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/testing.md")]
+struct TestingGuide;

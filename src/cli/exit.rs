@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     Violations = 6,
     /// The process cannot go on: a port is taken, stored data is corrupt, the machine refuses something.
     Internal = 7,
+    /// `replay` found code that does not fit a history.
+    NonDeterminism = 8,
     /// Ctrl-C while waiting; 128 plus the number of SIGINT, as shells have it.
     Interrupted = 130,
 }
@@ -37,6 +39,7 @@ Exit codes:
   5    the database cannot be reached or used
   6    `db verify` found violations
   7    anything else: a port is taken, stored data is corrupt
+  8    `replay` found code that does not fit a history
   130  interrupted while waiting";
 
 /// Why a verb ends before it is done.
@@ -135,6 +138,7 @@ mod tests {
             Exit::Database,
             Exit::Violations,
             Exit::Internal,
+            Exit::NonDeterminism,
             Exit::Interrupted,
         ] {
             let line = format!("  {:<5}", exit as u8);

@@ -44,7 +44,19 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn into_filter(self) -> RunFilter {
+    /// Whether it lets every run through.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { status, workflow_type, queue, id, attributes, since, before } = self;
+        let texts = [workflow_type, queue, id];
+        let times = [since, before];
+        status.is_none()
+            && attributes.is_empty()
+            && texts.into_iter().all(Option::is_none)
+            && times.into_iter().all(Option::is_none)
+    }
+
+    /// Makes the filter of a list.
+    pub(crate) fn into_filter(self) -> RunFilter {
         let prefix = self.id.as_deref().and_then(|id| id.strip_suffix('*')).map(str::to_owned);
         RunFilter {
             namespace: None,

@@ -13,14 +13,17 @@ mod demo;
 mod describe;
 mod dev;
 mod exit;
+mod export;
 mod json;
 mod list;
 mod message;
 mod outcome;
 mod output;
 mod process;
+mod replay;
 mod result;
 mod run;
+mod selection;
 mod show;
 mod start;
 mod table;
@@ -70,6 +73,8 @@ enum Verb {
     Count(list::Count),
     Show(show::Show),
     Describe(describe::Describe),
+    Export(export::Export),
+    Replay(replay::Replay),
     Signal(message::Signal),
     Query(message::Query),
     Cancel(message::Cancel),
@@ -181,6 +186,8 @@ impl Verb {
             Self::Count(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Describe(verb) => verb.run(context).await,
+            Self::Export(verb) => verb.run(context).await,
+            Self::Replay(verb) => verb.run(context).await,
             Self::Signal(verb) => verb.run(context).await,
             Self::Query(verb) => verb.run(context).await,
             Self::Cancel(verb) => verb.run(context).await,
@@ -242,7 +249,7 @@ mod tests {
         let names: Vec<&str> =
             command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
         expect![
-            "dev demo worker start run result ls count show describe signal query cancel terminate workers db bench"
+            "dev demo worker start run result ls count show describe export replay signal query cancel terminate workers db bench"
         ]
         .assert_eq(&names.join(" "));
     }

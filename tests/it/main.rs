@@ -7,5 +7,8 @@ mod bench;
 mod contract;
 mod database;
 mod fleet;
+mod histories;
 mod main_job;
 mod programs;
+mod replay_gate;
+mod test_env;

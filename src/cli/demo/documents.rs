@@ -23,6 +23,7 @@ const OWN: &[(&str, &str)] = &[
     ("docs/ownership-protocol.md", include_str!("../../../docs/ownership-protocol.md")),
     ("docs/private-postgres.md", include_str!("../../../docs/private-postgres.md")),
     ("docs/runtime.md", include_str!("../../../docs/runtime.md")),
+    ("docs/testing.md", include_str!("../../../docs/testing.md")),
     ("docs/write-path.md", include_str!("../../../docs/write-path.md")),
     ("examples/documents/throughput.csv", include_str!("../../../examples/documents/throughput.csv")),
 ];
