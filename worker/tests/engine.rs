@@ -121,6 +121,10 @@ impl Fleet {
     }
 
     async fn join(&mut self) {
+        self.join_with(|_| {}).await;
+    }
+
+    async fn join_with(&mut self, change: impl FnOnce(&mut WorkerOptions)) {
         let mut workflows = WorkflowTable::default();
         workflows.add(chain).unwrap();
         workflows.add(at_once).unwrap();
@@ -130,7 +134,9 @@ impl Fleet {
         workflows.add(patient).unwrap();
         let mut table = ActivityTable::default();
         table.add_host(Arc::clone(&self.shop)).unwrap();
-        let options = WorkerOptions { queues: vec!["shop".into()], workflow_threads: 2, ..WorkerOptions::default() };
+        let mut options =
+            WorkerOptions { queues: vec!["shop".into()], workflow_threads: 2, ..WorkerOptions::default() };
+        change(&mut options);
         let process = WorkerProcess::start(
             &self.engine,
             options,
@@ -265,6 +271,19 @@ async fn many_runs_share_two_workers() {
         fleet.start(&format!("run-{index}"), "chain", &index).await;
     }
     for index in 0..500 {
+        assert_eq!(fleet.value(&format!("run-{index}")).await, (32 * index).to_string());
+    }
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_room_for_few_runs_ends_many() {
+    let mut fleet = Fleet::new(0).await;
+    for index in 0..2_000 {
+        fleet.start(&format!("run-{index}"), "chain", &index).await;
+    }
+    fleet.join_with(|options| options.cached_runs = 16).await;
+    for index in 0..2_000 {
         assert_eq!(fleet.value(&format!("run-{index}")).await, (32 * index).to_string());
     }
     fleet.stop().await;

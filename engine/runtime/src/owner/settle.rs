@@ -181,7 +181,9 @@ impl WorkflowThread {
         for batch in keys.chunks(limits::CLAIM_RUNS_MAX) {
             let mut runs = Vec::with_capacity(batch.len());
             for key in batch {
-                let Some(actor) = state.actors.get_mut(key).filter(|actor| actor.is_idle()) else { continue };
+                // It may have made a step since it was gathered, and begun an activity: nobody would know of that one.
+                let may_go = state.actors.get(key).is_some_and(|actor| actor.is_idle() && !self.runs_activities(actor));
+                let Some(actor) = state.actors.get_mut(key).filter(|_| may_go) else { continue };
                 actor.phase = Phase::Releasing;
                 if let Some(at) = actor.run.timers.values().map(|timer| timer.fire_at).min() {
                     self.shared.context.timer_due.set(at);

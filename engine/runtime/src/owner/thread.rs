@@ -213,12 +213,13 @@ impl WorkflowThread {
 
     /// Gives back up to `runs` runs that wait for something, those first that have waited longest.
     fn make_room(&mut self, state: &mut State, runs: usize) {
-        let mut idle: Vec<(u64, RunKey)> = state
-            .actors
-            .values()
-            .filter(|actor| actor.is_idle() && actor.retry_at.is_none() && !self.runs_activities(actor))
-            .map(|actor| (actor.touched, actor.key()))
-            .collect();
+        let now = self.shared.context.clock.now();
+        let waits = |actor: &Actor| {
+            let has_work = actor.adoption.is_some() || actor.retry_at.is_some() || actor.run.wants_task(now);
+            actor.is_idle() && !has_work && !self.runs_activities(actor)
+        };
+        let mut idle: Vec<(u64, RunKey)> =
+            state.actors.values().filter(|actor| waits(actor)).map(|actor| (actor.touched, actor.key())).collect();
         idle.sort_unstable();
         let keys: Vec<RunKey> = idle.into_iter().take(runs.min(limits::CLAIM_RUNS_MAX)).map(|(_, key)| key).collect();
         state.to_release.extend(keys);
