@@ -1,4 +1,8 @@
-//! A lane: a queue, a connection, a task that flushes one into the other, and what it does when a flush goes wrong.
+//! A lane: a queue, a task with a connection that flushes it, and what is done when a flush goes wrong.
+//!
+//! A lane may have a second task, which flushes beside the first only what has become a crowd. Many small flushes at the
+//! same time cost the database several times what few large ones do, and the more processes there are the smaller they
+//! would be.
 
 use std::{
     collections::VecDeque,
@@ -23,6 +27,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The time for which items that may be repeated are repeated while the database is away.
 const REPEAT_FOR: Duration = Duration::from_secs(30);
+
+/// The items that must wait for the second task of a lane to flush beside the first: enough that the statement's own cost
+/// is small beside theirs.
+const CROWD_ITEMS: usize = 64;
 
 /// The first wait before connecting again; doubles up to [`RECONNECT_WAIT_MAX`].
 const RECONNECT_WAIT: Duration = Duration::from_millis(20);
@@ -81,11 +89,13 @@ struct Queue<F: Flush> {
     closed: bool,
 }
 
-/// A queue that one task flushes over one connection.
+/// A queue that one task flushes over one connection, and a second one beside it when there is much.
 pub(crate) struct Lane<F: Flush> {
     flush: F,
     queue: Mutex<Queue<F>>,
     filled: Notify,
+    /// Wakes the second task.
+    crowded: Notify,
     options: PgConnectOptions,
 }
 
@@ -99,8 +109,17 @@ impl<F: Flush> Lane<F> {
     /// Makes a lane and spawns its task, which ends after [`Lane::close`].
     pub(crate) fn spawn(flush: F, options: &PgConnectOptions, tasks: &TaskTracker) -> Arc<Self> {
         let queue = Mutex::new(Queue { entries: VecDeque::new(), closed: false });
-        let lane = Arc::new(Self { flush, queue, filled: Notify::new(), options: options.clone() });
-        tasks.spawn(Arc::clone(&lane).run());
+        let (filled, crowded) = (Notify::new(), Notify::new());
+        let lane = Arc::new(Self { flush, queue, filled, crowded, options: options.clone() });
+        tasks.spawn(Arc::clone(&lane).run(1));
+        lane
+    }
+
+    /// Makes a lane with a second task. What belongs together must then be in order by itself: a run has at most one
+    /// write under way.
+    pub(crate) fn spawn_with_second(flush: F, options: &PgConnectOptions, tasks: &TaskTracker) -> Arc<Self> {
+        let lane = Self::spawn(flush, options, tasks);
+        tasks.spawn(Arc::clone(&lane).run(CROWD_ITEMS));
         lane
     }
 
@@ -114,11 +133,13 @@ impl<F: Flush> Lane<F> {
             return entry.answer(self.flush.refusal(StoreError::Unavailable { problem }));
         }
         queue.entries.push_back(entry);
-        let first = queue.entries.len() == 1;
+        let waiting = queue.entries.len();
         drop(queue);
-        // Only an empty queue can have a task that waits for it.
-        if first {
-            self.filled.notify_one();
+        // Only an empty queue can have a first task that waits for it; the second one waits for the crowd.
+        match waiting {
+            1 => self.filled.notify_one(),
+            CROWD_ITEMS => self.crowded.notify_one(),
+            _ => {}
         }
     }
 
@@ -126,15 +147,16 @@ impl<F: Flush> Lane<F> {
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
+        self.crowded.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<F>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(self: Arc<Self>) {
+    async fn run(self: Arc<Self>, at_least: usize) {
         let mut connection = None;
-        while let Some(batch) = self.next_batch().await {
+        while let Some(batch) = self.next_batch(at_least).await {
             Box::pin(self.carry_out(&mut connection, batch)).await;
         }
         if let Some(connection) = connection {
@@ -145,11 +167,11 @@ impl<F: Flush> Lane<F> {
         }
     }
 
-    async fn next_batch(&self) -> Option<Vec<Entry<F>>> {
+    async fn next_batch(&self, at_least: usize) -> Option<Vec<Entry<F>>> {
         loop {
             {
                 let mut queue = self.lock();
-                if !queue.entries.is_empty() {
+                if queue.entries.len() >= at_least {
                     metrics::gauge!("dacapo_lane_backlog_items", "lane" => F::LANE).set(queue.entries.len() as f64);
                     return Some(self.flush.take(&mut queue.entries));
                 }
@@ -157,7 +179,7 @@ impl<F: Flush> Lane<F> {
                     return None;
                 }
             }
-            self.filled.notified().await;
+            if at_least == 1 { self.filled.notified().await } else { self.crowded.notified().await }
         }
     }
 

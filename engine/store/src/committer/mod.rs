@@ -1,7 +1,7 @@
 //! The committer: what many runs want at the same time becomes one statement (`docs/write-path.md`).
 //!
 //! A [`Lane`] is a queue, a connection and a task. It has no time window: while one flush is on its way the next one
-//! gathers, so that a lone item goes at once and a crowd goes together. A run always uses the same lane, and a flush
+//! gathers, so that a lone item goes at once and a crowd goes together. A run has at most one write under way, and a flush
 //! holds at most one transition of a run. Callers are answered after the commit.
 
 mod append;
@@ -15,8 +15,6 @@ mod start;
 use std::sync::Arc;
 
 use dacapo_core::{
-    RunKey,
-    limits::FLUSH_LANES,
     store::{
         ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
         StoreResult, WriteOutcome,
@@ -35,7 +33,7 @@ use crate::hints::Hints;
 /// The lanes of one process.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    appends: Vec<Arc<Lane<Append>>>,
+    appends: Arc<Lane<Append>>,
     unowned_starts: Arc<Lane<Start>>,
     owned_starts: Arc<Lane<Start>>,
     sends: Arc<Lane<SendLane>>,
@@ -45,7 +43,7 @@ pub(crate) struct Committer {
 impl Committer {
     /// Makes the lanes and spawns their tasks; each connects with its first item.
     pub(crate) fn spawn(options: &PgConnectOptions, hints: &Hints, tasks: &TaskTracker) -> Self {
-        let appends = (0..FLUSH_LANES).map(|_| Lane::spawn(Append::new(hints.clone()), options, tasks)).collect();
+        let appends = Lane::spawn_with_second(Append::new(hints.clone()), options, tasks);
         Self {
             appends,
             unowned_starts: Lane::spawn(Start::new(hints.clone()), options, tasks),
@@ -56,8 +54,7 @@ impl Committer {
     }
 
     pub(crate) fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>) {
-        let lane = lane_of(write.transition.key);
-        self.appends[lane].put(append::Encoded::of(write), reply);
+        self.appends.put(append::Encoded::of(write), reply);
     }
 
     pub(crate) fn start(&self, start: StartWrite, reply: Reply<StoreResult<StartOutcome>>) {
@@ -75,17 +72,10 @@ impl Committer {
 
     /// Lets every lane end when its queue is empty.
     pub(crate) fn close(&self) {
-        for lane in &self.appends {
-            lane.close();
-        }
+        self.appends.close();
         self.unowned_starts.close();
         self.owned_starts.close();
         self.sends.close();
         self.reports.close();
     }
-}
-
-/// Places a run: the last bits of its id are random.
-fn lane_of(run: RunKey) -> usize {
-    usize::from(run.run_id.0.as_bytes()[15]) % FLUSH_LANES
 }
