@@ -2,12 +2,12 @@
 
 pub use std::time::Duration;
 
-pub use dacapo_core::RetryPolicy;
+pub use dacapo_core::{ParentClosePolicy, RetryPolicy};
 pub use dacapo_runtime::Engine;
 pub use dacapo_store::{PgStore, PgStoreOptions};
 pub use dacapo_worker::{
-    ActivityContext, ActivityError, ActivityFailure, Client, Registry, Worker, WorkflowContext, WorkflowError,
-    activities,
-    define::{Activity, Query, Signal, Update, Workflow},
+    ActivityContext, ActivityError, ActivityFailure, ChildFailure, Client, ExternalFailure, Registry, Saga, Worker,
+    WorkflowContext, WorkflowError, activities,
+    define::{Activity, Query, SearchAttribute, Signal, Update, Workflow},
     join, select, try_join, workflow,
 };

@@ -96,7 +96,14 @@ async fn its_history_replays_at_every_prefix() {
         let mut executor = factory.make();
         for (started_at, completed_at) in tasks {
             let prefix = &events[..=started_at];
-            let activation = Activation { run: run.key, started: &started, events: prefix, from_start: true };
+            let activation = Activation {
+                run: run.key,
+                started: &started,
+                events: prefix,
+                from_start: true,
+                updates: &[],
+                ended: &[],
+            };
             let Activated::Completed { commands, .. } = executor.activate(activation) else {
                 panic!("the prefix up to event {} does not replay", started_at + 1)
             };

@@ -1,6 +1,7 @@
 //! The context of a workflow: the only way of its code to the world.
 
 use std::{
+    collections::BTreeMap,
     panic::Location,
     rc::Rc,
     sync::Arc,
@@ -8,15 +9,22 @@ use std::{
 };
 
 use dacapo_core::{
-    Namespace, Payload, RunId, TaskQueue, WorkflowId, WorkflowType, activity::MIDDLE_PRIORITY,
+    Command, Namespace, Payload, RunId, TaskQueue, WorkflowId, WorkflowType, activity::MIDDLE_PRIORITY,
     event::WorkflowExecutionStarted, limits,
 };
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    define::{Data, NamedActivity, Query, Signal},
+    continue_as_new::ContinueAsNew,
+    define::{AttributeValue, Data, NamedActivity, NamedWorkflow, Query, SearchAttribute, Signal, Update},
     executor::failure::TaskFailure,
-    futures::{ActivityCall, Cancelled, Receive, Shielded, Sleep},
+    futures::{
+        ActivityCall, CancellationToken, Cancelled, ChildCall, ExternalWorkflow, JoinHandle, LocalActivityCall,
+        Receive, Requests, Scoped, Shielded, Sleep,
+    },
+    info::WorkflowInfo,
+    random::Random,
     state::RunState,
 };
 
@@ -89,7 +97,7 @@ impl WorkflowContext {
     ///
     /// A value that cannot be stored fails the workflow task.
     #[track_caller]
-    pub fn publish<T: Data>(&self, query: &Query<T>, value: &T) {
+    pub fn publish<T: Data, A>(&self, query: &Query<T, A>, value: &T) {
         let at = Location::caller();
         self.state.called_at(at);
         self.state.publish(query.name(), || {
@@ -98,9 +106,139 @@ impl WorkflowContext {
         });
     }
 
+    /// Answers a query from the workflow's state, whenever somebody asks; replaces what answered it before.
+    ///
+    /// `answer` may look at what the workflow shares with it, through an `Rc<RefCell<…>>`, and must not change it: what it
+    /// does leaves no trace, and no replay repeats it. Durable calls in it fail the query.
+    #[track_caller]
+    pub fn on_query<T: Data, A: Data>(&self, query: &Query<T, A>, answer: impl Fn(A) -> T + 'static) {
+        self.state.called_at(Location::caller());
+        let name = query.name();
+        self.state.on_query(
+            name,
+            Rc::new(move |argument| {
+                let argument = argument.decode(&format!("argument of query `{name}`"))?;
+                Payload::encode(&format!("answer of query `{name}`"), &answer(argument))
+            }),
+        );
+    }
+
+    /// Takes on the requests of an update, as a stream.
+    #[track_caller]
+    pub fn requests<A: Data, R: Data>(&self, update: &Update<A, R>) -> Requests<A, R> {
+        Requests::new(&self.state, Location::caller(), update)
+    }
+
+    /// Calls a child workflow: a function with `#[workflow]`, or a [`Workflow`](crate::define::Workflow) of another
+    /// binary.
+    ///
+    /// Options follow as calls. Awaiting it gives the child's result; [`ChildCall::start`] a handle.
+    #[track_caller]
+    pub fn child<Marker, W: NamedWorkflow<Marker>>(&self, workflow: W, input: W::Input) -> ChildCall<W::Output> {
+        let name = workflow.name();
+        let input = Payload::encode(&format!("input of child workflow `{name}`"), &input);
+        ChildCall::new(&self.state, Location::caller(), name, input)
+    }
+
+    /// Names another run, to signal or to cancel it.
+    pub fn external(&self, workflow_id: impl Into<WorkflowId>) -> ExternalWorkflow {
+        ExternalWorkflow::new(&self.state, workflow_id.into())
+    }
+
+    /// Calls an activity that this very process runs, beside the workflow's code: for short work that needs neither a
+    /// queue nor a heartbeat.
+    #[track_caller]
+    pub fn local_activity<Marker, A: NamedActivity<Marker>>(
+        &self,
+        activity: A,
+        input: A::Input,
+    ) -> LocalActivityCall<A::Output, A::Timeout> {
+        let meta = activity.meta();
+        let input = Payload::encode(&format!("input of activity `{}`", meta.name), &input);
+        LocalActivityCall::new(&self.state, Location::caller(), meta, input)
+    }
+
+    /// Ends the run and lets another go on under its workflow id, with a history of its own; to be returned.
+    #[track_caller]
+    pub fn continue_as_new<I: Data>(&self, input: I) -> ContinueAsNew {
+        let input = Payload::encode("input of the next run", &input);
+        ContinueAsNew::new(&self.state, Location::caller(), None, input)
+    }
+
+    /// Ends the run and lets a run of a given workflow go on under its workflow id; to be returned.
+    #[track_caller]
+    pub fn continue_as<Marker, W: NamedWorkflow<Marker>>(&self, workflow: W, input: W::Input) -> ContinueAsNew {
+        let name = workflow.name();
+        let input = Payload::encode(&format!("input of workflow `{name}`"), &input);
+        ContinueAsNew::new(&self.state, Location::caller(), Some(WorkflowType::new(name)), input)
+    }
+
+    /// Tells whether the history has grown so long that the workflow should continue as new soon.
+    pub fn continue_as_new_suggested(&self) -> bool {
+        self.state.continue_as_new_suggested()
+    }
+
+    /// Computes a value once, and gives the same at every replay: for what is read from outside of the workflow and
+    /// neither blocks nor fails. Everything else is an activity.
+    #[track_caller]
+    pub fn side_effect<T: Data>(&self, compute: impl FnOnce() -> T) -> T {
+        let at = Location::caller();
+        let what = "value of a side effect";
+        let value = self.state.side_effect(at, || {
+            let encoded = Payload::encode(what, &compute());
+            encoded.unwrap_or_else(|error| self.state.fail_and_stop(TaskFailure::payload(&error).at(at)))
+        });
+        value.decode(what).unwrap_or_else(|error| self.state.fail_and_stop(TaskFailure::payload(&error).at(at)))
+    }
+
+    /// Tells whether this run takes the new branch of a change to the code: runs that are past this place without having
+    /// taken it do not, all others do, each for its whole life.
+    ///
+    /// Once no run is open that takes the old branch, delete it and put [`WorkflowContext::deprecate_patch`] in the
+    /// place of this call.
+    #[track_caller]
+    pub fn patched(&self, patch_id: &'static str) -> bool {
+        self.state.patched(patch_id, false, Location::caller())
+    }
+
+    /// Keeps the place of a change whose old branch is gone. Once no run is open that was started before it, delete it.
+    #[track_caller]
+    pub fn deprecate_patch(&self, patch_id: &'static str) {
+        self.state.patched(patch_id, true, Location::caller());
+    }
+
+    /// Changes what lists filter by; `None` removes.
+    #[track_caller]
+    pub fn upsert<T: AttributeValue>(&self, attribute: &SearchAttribute<T>, value: impl Into<Option<T>>) {
+        let what = || format!("search attribute `{}`", attribute.name());
+        let change = BTreeMap::from([(attribute.name(), value.into())]);
+        if let Some(search_attributes) = self.encoded(Location::caller(), what, &change) {
+            self.state.note(Command::UpsertWorkflowSearchAttributes { search_attributes }, Location::caller());
+        }
+    }
+
+    /// Sets one of the notes on the run, which lists and `describe` show; a value that is `null` removes it.
+    #[track_caller]
+    pub fn set_memo<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
+        let change = BTreeMap::from([(name, value)]);
+        if let Some(upserted_memo) = self.encoded(Location::caller(), || format!("memo `{name}`"), &change) {
+            self.state.note(Command::ModifyWorkflowProperties { upserted_memo }, Location::caller());
+        }
+    }
+
+    /// Begins a future now, which goes on beside the code that follows. It ends with the workflow's code at the latest.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: IntoFuture,
+        F::IntoFuture: 'static,
+        F::Output: 'static,
+    {
+        JoinHandle::new(&self.state, future.into_future())
+    }
+
     /// Waits until the run is asked to cancel.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled::new(&self.state)
+        Cancelled::new(&self.state, None)
     }
 
     /// Tells whether the run was asked to cancel.
@@ -108,20 +246,45 @@ impl WorkflowContext {
         self.state.cancel_requested()
     }
 
-    /// Runs a future that a request to cancel the run does not reach, for clean-up that must happen.
+    /// Makes a scope of cancellation inside of the one that the code is in: what [`CancellationToken::run`] runs in it is
+    /// cancelled together.
+    pub fn cancellation(&self) -> CancellationToken {
+        CancellationToken::new(&self.state)
+    }
+
+    /// Runs code in a scope of cancellation, which its token cancels.
+    pub fn scope<F: IntoFuture>(&self, code: impl FnOnce(CancellationToken) -> F) -> Scoped<F::IntoFuture> {
+        let token = self.cancellation();
+        token.run(code(token.clone()))
+    }
+
+    /// Runs a future that a request to cancel the run does not reach, nor the cancellation of a scope around it: for
+    /// clean-up that must happen.
     pub fn shielded<F: IntoFuture>(&self, future: F) -> Shielded<F::IntoFuture> {
         Shielded::new(&self.state, future.into_future())
     }
 
-    /// Draws a random number, the same at every replay. Not for secrets: it follows from the run's id.
-    pub fn random(&self) -> u64 {
-        self.state.draw()
+    /// Gives random numbers, the same at every replay. Not for secrets: they follow from the run's id.
+    pub fn random(&self) -> Random {
+        Random::new(&self.state)
     }
 
     /// Makes a version 4 uuid, the same at every replay. Not for secrets: it follows from the run's id.
     pub fn uuid(&self) -> Uuid {
         let (high, low) = (self.state.draw(), self.state.draw());
         uuid::Builder::from_random_bytes(Uuid::from_u64_pair(high, low).into_bytes()).into_uuid()
+    }
+
+    /// Encodes a change; one that cannot be stored fails the task.
+    fn encoded<T: Serialize>(
+        &self,
+        at: &'static Location<'static>,
+        what: impl FnOnce() -> String,
+        change: &T,
+    ) -> Option<Payload> {
+        self.state.called_at(at);
+        let encoded = Payload::encode(&what(), change);
+        encoded.map_err(|error| self.state.fail(TaskFailure::payload(&error).at(at))).ok()
     }
 }
 
@@ -150,60 +313,5 @@ impl Default for WorkflowContext {
             semantics_version: limits::SEMANTICS_VERSION,
         };
         Self { state: RunState::new(Arc::new(started)) }
-    }
-}
-
-/// What a run was started with.
-#[derive(Clone, Debug)]
-pub struct WorkflowInfo(Arc<WorkflowExecutionStarted>);
-
-impl WorkflowInfo {
-    pub(crate) fn new(started: Arc<WorkflowExecutionStarted>) -> Self {
-        Self(started)
-    }
-
-    /// Gives the namespace.
-    pub fn namespace(&self) -> &Namespace {
-        &self.0.namespace
-    }
-
-    /// Gives the caller's name for the work.
-    pub fn workflow_id(&self) -> &WorkflowId {
-        &self.0.workflow_id
-    }
-
-    /// Gives the id of this execution.
-    pub fn run_id(&self) -> RunId {
-        self.0.run_id
-    }
-
-    /// Gives the stored name of the workflow.
-    pub fn workflow_type(&self) -> &WorkflowType {
-        &self.0.workflow_type
-    }
-
-    /// Gives the queue of its workflow tasks and, unless a call says otherwise, of its activities.
-    pub fn task_queue(&self) -> &TaskQueue {
-        &self.0.task_queue
-    }
-
-    /// Gives what ties together everything that one outer request caused.
-    pub fn correlation_id(&self) -> &str {
-        &self.0.correlation_id
-    }
-
-    /// Gives the notes of whoever started the run: a JSON object.
-    pub fn memo(&self) -> Option<&Payload> {
-        self.0.memo.as_ref()
-    }
-
-    /// Gives what lists filter by: a JSON object of scalars.
-    pub fn search_attributes(&self) -> Option<&Payload> {
-        self.0.search_attributes.as_ref()
-    }
-
-    /// Gives the priority within the queue: 1 (first) to 5 (last).
-    pub fn priority(&self) -> u8 {
-        self.0.priority
     }
 }

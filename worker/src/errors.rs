@@ -1,5 +1,5 @@
 //! The errors that user code returns, and those that it gets back: [`ActivityError`], [`WorkflowError`],
-//! [`ActivityFailure`].
+//! [`ActivityFailure`], and [`ChildFailure`] and [`ExternalFailure`] for other runs.
 //!
 //! An activity may return whatever error it meets: everything that converts into a boxed `std` error becomes an
 //! [`ActivityError`], which is why that one is no `std` error itself. Workflow code decides over what happened, so its
@@ -13,6 +13,12 @@ use dacapo_core::{
     payload::{Payload, PayloadError},
 };
 use serde::{Serialize, de::DeserializeOwned};
+
+mod other_runs;
+
+pub use other_runs::{ChildFailure, ExternalFailure};
+
+use crate::continue_as_new::ContinueAsNew;
 
 /// The error type of errors that have no name of their own, such as texts and boxed errors.
 const UNNAMED: &str = "Error";
@@ -220,9 +226,18 @@ pub enum WorkflowError {
     /// An activity ended without a result.
     #[error(transparent)]
     Activity(#[from] ActivityFailure),
+    /// A child workflow ended without a result.
+    #[error(transparent)]
+    Child(#[from] ChildFailure),
+    /// A signal or a request to cancel did not reach another run.
+    #[error(transparent)]
+    External(#[from] ExternalFailure),
     /// The run was asked to cancel, and did.
     #[error("the workflow was cancelled")]
     Cancelled,
+    /// No failure: the run ends and goes on as another, with a history of its own.
+    #[error("the workflow continues as new")]
+    ContinueAsNew(#[from] ContinueAsNew),
 }
 
 impl WorkflowError {
@@ -239,8 +254,10 @@ impl WorkflowError {
     /// Tells whether cancellation is behind it, of the run or of the activity that it waited for.
     pub fn is_cancelled(&self) -> bool {
         match self {
-            Self::Failed { .. } => false,
+            Self::Failed { .. } | Self::ContinueAsNew(_) => false,
             Self::Activity(failure) => failure.is_cancelled(),
+            Self::Child(failure) => failure.is_cancelled(),
+            Self::External(failure) => matches!(failure, ExternalFailure::Cancelled { .. }),
             Self::Cancelled => true,
         }
     }
@@ -263,7 +280,16 @@ impl From<WorkflowError> for Failure {
                 cause: Some(Box::new(failure.0.failure)),
                 ..Self::application(short_type_name::<ActivityFailure>(), message)
             },
-            WorkflowError::Cancelled => Self::canceled(message),
+            WorkflowError::Child(failure) => failure.into(),
+            WorkflowError::External(ExternalFailure::Cancelled { .. }) | WorkflowError::Cancelled => {
+                Self::canceled(message)
+            }
+            WorkflowError::External(failure) => Self::application(failure.error_type(), message),
+            // Only the executor can make the successor: elsewhere, such as in an answer to a request, it is a mistake.
+            WorkflowError::ContinueAsNew(_) => {
+                let message = "continue-as-new can only be returned by the workflow itself";
+                Self::application("ContinueAsNew", message)
+            }
         }
     }
 }

@@ -234,7 +234,8 @@ fn an_activation_that_does_not_follow_the_last_one_asks_for_the_history() {
     let factory = dacapo::WorkflowExecutors::new(workflows![hears_from_outside]);
     let mut executor = factory.make();
     let mut activate = |events: &[dacapo_core::Event], from_start| {
-        let activation = Activation { run: env.run.key, started: &env.run.started, events, from_start };
+        let activation =
+            Activation { run: env.run.key, started: &env.run.started, events, from_start, updates: &[], ended: &[] };
         executor.activate(activation)
     };
     assert!(matches!(activate(&env.history[3..], false), Activated::NeedsHistory), "it knows nothing");

@@ -9,8 +9,10 @@ use std::{
 };
 
 use dacapo_core::{
-    ActivityResult, ActivityType, Command, Event, Failure, Payload, RunId, RunKey, Shard, Timestamp, WorkflowType,
+    ActivityId, ActivityOptions, ActivityResult, ActivityType, Command, Event, Failure, Payload, RunId, RunKey, Shard,
+    Timestamp, UpdateRequest, WorkflowType,
     event::{WorkflowExecutionStarted, WorkflowTaskFailedCause},
+    marker::LocalActivityOutcome,
     transition::ActivityTask,
 };
 use tokio_util::sync::CancellationToken;
@@ -30,6 +32,76 @@ pub struct Activation<'a> {
     pub events: &'a [Event],
     /// Whether `events` is the whole history; the executor then forgets what it knows of the run and replays.
     pub from_start: bool,
+    /// Requests that wait for an answer of the code, all of them with every activation until they are answered.
+    pub updates: &'a [UpdateRequest],
+    /// Local activities that ended since; one that the code does not wait for any more is ignored.
+    pub ended: &'a [LocalActivityEnded],
+}
+
+/// An activity that the runtime is to run in this process, beside the code: attempt after attempt by its retry policy,
+/// until it ends or is stopped. No event says that it runs, so an executor that replays asks for it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalActivityTask {
+    /// The workflow's number for it, from the same count as those of activities.
+    pub activity_id: ActivityId,
+    /// Which activity.
+    pub activity_type: ActivityType,
+    /// Its input.
+    pub input: Payload,
+    /// Timeouts and retries; queue, heartbeat and priority mean nothing here.
+    pub options: Box<ActivityOptions>,
+}
+
+/// The end of a local activity: the run is woken with it, and its code records it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalActivityEnded {
+    /// The workflow's number for it.
+    pub activity_id: ActivityId,
+    /// The attempts that were made.
+    pub attempts: u32,
+    /// How the last one ended.
+    pub outcome: LocalActivityOutcome,
+}
+
+/// What the code wants of its local activities, once the commands of its task are written. When they are not, the run is
+/// replayed and asks again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalActivities {
+    /// To begin. One that runs already, for an activation that was lost, may go on in place of a new one.
+    pub run: Vec<LocalActivityTask>,
+    /// To stop: nobody waits for them any more.
+    pub stop: Vec<ActivityId>,
+}
+
+/// A question to the code of a run, which is answered from its state and leaves no trace.
+#[derive(Debug)]
+pub struct QueryActivation<'a> {
+    /// The run.
+    pub run: RunKey,
+    /// What it was started with.
+    pub started: &'a Arc<WorkflowExecutionStarted>,
+    /// The whole history, to answer from a replay of its completed workflow tasks; empty to answer from memory.
+    pub events: &'a [Event],
+    /// Which query.
+    pub name: &'a str,
+    /// Its argument; `null` for none.
+    pub input: &'a Payload,
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub enum Queried {
+    /// The code answered.
+    Answered(Payload),
+    /// The code has no such query at this point of its life.
+    Unknown {
+        /// Those that it has, by name.
+        known: Vec<String>,
+    },
+    /// The code could not answer, or could not be replayed. The run itself is not touched by it.
+    Failed(Box<Failure>),
+    /// The executor has nothing in memory for the run and needs its history.
+    NeedsHistory,
 }
 
 /// What came of running the code.
@@ -41,6 +113,8 @@ pub enum Activated {
         commands: Vec<Command>,
         /// Values for queries, in the order of publishing; replays do not repeat them.
         published: Vec<(String, Payload)>,
+        /// What it wants of its local activities.
+        local: LocalActivities,
     },
     /// The code could not be run; the run itself does not fail by it. The executor has forgotten the run.
     Failed {
@@ -57,6 +131,9 @@ pub enum Activated {
 pub trait Executor {
     /// Runs the code over events it has not seen.
     fn activate(&mut self, activation: Activation<'_>) -> Activated;
+
+    /// Lets the code answer a question. What is in memory stays as it is, and a replay for this alone is thrown away.
+    fn query(&mut self, query: QueryActivation<'_>) -> Queried;
 
     /// Forgets the state of a run; its code hears nothing of it and cancels nothing.
     fn evict(&mut self, run: RunKey);

@@ -18,6 +18,7 @@ pub use describe::Description;
 pub use engine::{Engine, process_identity};
 pub use executor::{
     Activated, Activation, ActivityControl, ActivityFuture, ActivityRunner, Executor, ExecutorFactory, Heartbeat,
+    LocalActivities, LocalActivityEnded, LocalActivityTask, Queried, QueryActivation,
 };
 pub use memory::MemoryStore;
 pub use options::WorkerOptions;

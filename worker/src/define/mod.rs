@@ -4,7 +4,7 @@
 //! the traits here recognise such functions by that type, so that `client.start(checkout, order)` and
 //! `ctx.activity(Payments::charge, order)` know name, input and output from the value. The macros add nothing that
 //! cannot be written by hand. What another binary implements is named by a constant: [`Workflow`] and [`Activity`],
-//! [`Signal`], [`Query`] and [`Update`].
+//! [`Signal`], [`Query`], [`Update`] and [`SearchAttribute`].
 //!
 //! No scheduling and no replay lives here: the tables only turn a stored name and a payload into a future.
 
@@ -20,7 +20,7 @@ pub(crate) use self::registration::Attempt;
 pub use self::{
     activity::{ActivityFn, ActivityFuture, ActivityMeta, NamedActivity, Slot},
     meta::{HasTimeout, Meta, NoTimeout, TimeoutSet, TimeoutState},
-    names::{Activity, Query, Remote, Signal, Update, Workflow},
+    names::{Activity, AttributeValue, Query, Remote, SearchAttribute, Signal, Update, Workflow},
     registration::{
         ActivitiesHost, ActivityDefinition, ActivityTable, RegistrationError, WorkflowDefinition, WorkflowFuture,
         WorkflowTable,

@@ -6,9 +6,9 @@ use super::{Data, HasTimeout, Meta, NamedActivity, NamedWorkflow, NoTimeout, Tim
 
 /// Defines a name that carries types and nothing else.
 macro_rules! typed_name {
-    ($(#[$doc:meta])* $name:ident<$($type:ident),+>) => {
+    ($(#[$doc:meta])* $name:ident<$($type:ident $(= $default:ty)?),+>) => {
         $(#[$doc])*
-        pub struct $name<$($type),+> {
+        pub struct $name<$($type $(= $default)?),+> {
             name: &'static str,
             types: PhantomData<fn($($type),+)>,
         }
@@ -47,8 +47,13 @@ typed_name! {
 }
 
 typed_name! {
-    /// A query and the type of the value that it reads.
-    Query<T>
+    /// A query, the type of the value that it reads, and that of its argument where the code computes the value.
+    Query<T, A = ()>
+}
+
+typed_name! {
+    /// A search attribute and the type of its value, by which lists filter.
+    SearchAttribute<T>
 }
 
 typed_name! {
@@ -60,6 +65,21 @@ typed_name! {
     /// A workflow of another binary: its name, input and output, enough to start it.
     Workflow<I, O>
 }
+
+/// A value of a search attribute: a text, a number, or a truth value.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the value of a search attribute",
+    label = "not a text, a number or a `bool`",
+    note = "lists filter by scalars: use `String`, an integer, `f64` or `bool`, and `ctx.set_memo(…)` for anything else"
+)]
+pub trait AttributeValue: Data {}
+
+/// Says which types are scalars.
+macro_rules! scalars {
+    ($($type:ty),*) => { $(impl AttributeValue for $type {})* };
+}
+
+scalars!(String, bool, f64, f32, i64, i32, i16, i8, u64, u32, u16, u8);
 
 /// The marker of workflows and activities that are only named.
 #[derive(Clone, Copy, Debug)]

@@ -8,22 +8,24 @@ use std::{
 };
 
 use dacapo_core::{
-    Command, Event, EventKind, Failure, Payload, Timestamp,
+    Command, Event, EventKind, Payload, UpdateRequest,
     event::{WorkflowExecutionStarted, WorkflowTaskFailedCause},
+    marker::LocalActivityOutcome,
     payload::PayloadError,
 };
-use dacapo_runtime::Activation;
+use dacapo_runtime::{Activation, LocalActivities};
 
 use super::{
+    deliver::{is_branch, outcome_of},
     failure::{TaskFailure, position},
-    outcome_of, panics, quiet,
-    wake::Alarm,
+    panics, quiet,
+    wake::{Alarm, Entered},
 };
 use crate::{
     context::WorkflowContext,
     define::{WorkflowDefinition, WorkflowFuture},
     errors::WorkflowError,
-    state::{Made, RunState, Settled},
+    state::{Made, RunState, TaskRecord},
 };
 
 /// The polls that one event may cause; code that wakes itself more often waits for nothing durable.
@@ -44,13 +46,15 @@ pub(super) struct Instance {
     /// The span of live polls, and the attempt of the workflow task that it was made for.
     span: Option<(u32, tracing::Span)>,
     next_event_id: i64,
+    /// The same if the last task left no trace.
+    next_if_forgotten: Option<i64>,
 }
 
 /// The code of a run.
 enum Code {
     NotStarted,
     Running(WorkflowFuture),
-    Ended(Command),
+    Ended(Box<Command>),
 }
 
 /// What a task made.
@@ -58,50 +62,87 @@ enum Code {
 pub(super) struct Done {
     pub(super) commands: Vec<Command>,
     pub(super) published: Vec<(String, Payload)>,
+    pub(super) local: LocalActivities,
     pub(super) closed: bool,
+}
+
+/// One task as the code meets it.
+struct Task<'a> {
+    /// The events that it delivers; the last is its start.
+    events: &'a [Event],
+    /// Whether values for queries are known to the store already.
+    replaying: bool,
+    /// What the history knows of its end.
+    record: Option<TaskRecord>,
+    /// Requests that wait for an answer.
+    updates: Vec<UpdateRequest>,
+    /// Local activities that ended.
+    ended: Vec<(u64, u32, LocalActivityOutcome)>,
 }
 
 impl Instance {
     pub(super) fn new(definition: WorkflowDefinition, activation: &Activation<'_>) -> Self {
         let alarm = Alarm::new();
+        let waker = Waker::from(Arc::clone(&alarm));
+        let state = RunState::new(Arc::clone(activation.started));
+        state.wake_with(&waker);
         Self {
             definition,
             started: Arc::clone(activation.started),
             code: Code::NotStarted,
-            state: RunState::new(Arc::clone(activation.started)),
-            waker: Waker::from(Arc::clone(&alarm)),
+            state,
+            waker,
             alarm,
             span: None,
             next_event_id: 1,
+            next_if_forgotten: None,
         }
     }
 
-    /// The id of the first event that the code has not seen, if nothing but its last commands was appended.
-    pub(super) fn next_event_id(&self) -> i64 {
-        self.next_event_id
+    /// Says whether an event is the first that the code has not seen, if nothing but its last commands was appended.
+    pub(super) fn goes_on_at(&self, event_id: i64) -> bool {
+        self.next_event_id == event_id || self.next_if_forgotten == Some(event_id)
+    }
+
+    /// Makes the run current on this thread until the guard is dropped.
+    pub(super) fn enter(&self) -> Entered {
+        self.alarm.enter()
     }
 
     /// Runs the task that has no outcome yet. A history that ends otherwise, such as a closed one, has none.
-    pub(super) fn run_live(&mut self, events: &[Event]) -> Result<Done, TaskFailure> {
+    pub(super) fn run_live(&mut self, events: &[Event], activation: &Activation<'_>) -> Result<Done, TaskFailure> {
         let Some(last) = events.last().filter(|last| matches!(last.event, EventKind::WorkflowTaskStarted(_))) else {
-            return Ok(Done { commands: Vec::new(), published: Vec::new(), closed: self.has_ended() });
+            let local = LocalActivities::default();
+            return Ok(Done { commands: Vec::new(), published: Vec::new(), local, closed: self.has_ended() });
         };
+        let mut ended: Vec<_> =
+            activation.ended.iter().map(|it| (it.activity_id, it.attempts, it.outcome.clone())).collect();
+        // In the order in which a replay finds them.
+        ended.sort_by_key(|(activity_id, ..)| *activity_id);
+        let updates = activation.updates.to_vec();
         let span = self.live_span(events);
-        let made = span.in_scope(|| self.run_task(events, last.event_time, false))?;
+        let made = span.in_scope(|| self.run_task(Task { events, replaying: false, record: None, updates, ended }))?;
         let commands: Vec<Command> = made.into_iter().map(|made| made.command).collect();
-        // The task's completion comes first, then one event for each command.
-        self.next_event_id = last.event_id + 2 + commands.len() as i64;
-        Ok(Done { commands, published: self.state.take_published(), closed: self.has_ended() })
+        let refused = |command: &&Command| matches!(command, Command::RejectWorkflowExecutionUpdate { .. });
+        let refusals = commands.iter().filter(refused).count();
+        // The task's completion comes first, then one event for each command but refusals. A task that does nothing else
+        // may not be written at all, neither its scheduling, nor its start.
+        self.next_event_id = last.event_id + 2 + (commands.len() - refusals) as i64;
+        self.next_if_forgotten = (refusals == commands.len()).then_some(last.event_id - 1);
+        let closed = self.has_ended();
+        let local = if closed { LocalActivities::default() } else { self.state.take_local() };
+        Ok(Done { commands, published: self.state.take_published(), local, closed })
     }
 
     /// Runs one task that history knows the outcome of, with no traces; gives what the code asked for.
     pub(super) fn run_silently(
         &mut self,
         events: &[Event],
-        now: Timestamp,
+        mut record: TaskRecord,
         replaying: bool,
     ) -> Result<Vec<Made>, TaskFailure> {
-        quiet::silently(|| self.run_task(events, now, replaying))
+        let (updates, ended) = (std::mem::take(&mut record.accepted), std::mem::take(&mut record.ended));
+        quiet::silently(|| self.run_task(Task { events, replaying, record: Some(record), updates, ended }))
     }
 
     /// Says whether the code has ended.
@@ -109,98 +150,64 @@ impl Instance {
         matches!(self.code, Code::Ended(_))
     }
 
-    /// Delivers the events of one task, one at a time, and gives the commands in the order of their numbers.
-    fn run_task(&mut self, events: &[Event], now: Timestamp, replaying: bool) -> Result<Vec<Made>, TaskFailure> {
+    /// Delivers what one task brings, one thing at a time, and gives the commands in the order of their numbers.
+    fn run_task(&mut self, task: Task<'_>) -> Result<Vec<Made>, TaskFailure> {
+        let Task { events, replaying, record, updates, ended } = task;
         let alarm = Arc::clone(&self.alarm);
         let _entered = alarm.enter();
-        self.state.begin_task(now, replaying);
+        let (now, suggested) = match events.last() {
+            Some(Event { event_time, event: EventKind::WorkflowTaskStarted(started), .. }) => {
+                (*event_time, started.continue_as_new_suggested)
+            }
+            last => (last.map(|last| last.event_time).unwrap_or_default(), false),
+        };
+        self.state.begin_task(now, replaying, suggested, record);
+        // Before the code is run, since it is given what the task of the source was given.
+        for branch in events.iter().filter(|event| is_branch(event)) {
+            self.state.branched(branch.event_id, branch.event_time);
+        }
         for sequence in events.iter().filter_map(outcome_of) {
             self.state.announce(sequence);
         }
         for event in events {
-            self.deliver(event)?;
             if self.has_ended() {
-                break;
+                self.keep_signal(event);
+            } else if self.deliver(event)? {
+                self.poll()?;
+            }
+        }
+        // All at once: which of them the code takes, and in which order, is then the same where a replay gives it only
+        // those that it took.
+        self.state.give_updates(updates);
+        self.poll()?;
+        for (activity_id, attempts, outcome) in ended {
+            if !self.has_ended() {
+                self.state.end_local(activity_id, attempts, outcome);
+                self.poll()?;
             }
         }
         self.check()?;
-        let commands = self.state.take_commands();
-        if let Code::Ended(command) = &self.code {
+        self.state.remember_patches();
+        let mut commands = self.state.take_commands();
+        if let Code::Ended(end) = &mut self.code {
             // What the code gave up on its way out ends with the run; a command for each would only be noise.
-            return Ok(vec![Made { command: command.clone(), at: None }]);
+            commands.retain(Made::outlives_its_run);
+            if let Command::ContinueAsNewWorkflowExecution { successor } = &mut **end {
+                successor.signals = self.state.take_signals();
+            }
+            commands.push(Made { command: (**end).clone(), at: None, explicit: true });
         }
-        Ok(commands.into_values().collect())
+        Ok(commands)
     }
 
-    fn deliver(&mut self, event: &Event) -> Result<(), TaskFailure> {
-        match &event.event {
-            EventKind::WorkflowExecutionStarted(started) => self.start(started)?,
-            EventKind::WorkflowExecutionSignaled(signaled) => {
-                self.state.signal(&signaled.signal_name, signaled.input.clone());
-            }
-            EventKind::WorkflowExecutionCancelRequested(_) => self.state.request_cancel(),
-            EventKind::ActivityTaskCompleted(outcome) => {
-                self.state.settle(outcome.activity_id, || Settled::Completed(outcome.result.clone()));
-            }
-            EventKind::ActivityTaskFailed(outcome) => self.state.settle(outcome.activity_id, || Settled::Failed {
-                failure: Box::new(outcome.failure.clone()),
-                retry_state: Some(outcome.retry_state),
-            }),
-            EventKind::ActivityTaskTimedOut(outcome) => self.state.settle(outcome.activity_id, || {
-                let message = format!("the {} timeout passed", outcome.timeout_type.as_str());
-                let failure = Failure::timeout(outcome.timeout_type, message);
-                let failure = Failure { details: outcome.last_heartbeat.clone(), ..failure };
-                Settled::Failed { failure: Box::new(failure), retry_state: Some(outcome.retry_state) }
-            }),
-            EventKind::ActivityTaskCanceled(outcome) => self.state.settle(outcome.activity_id, || {
-                let failure = Failure::canceled("the activity was cancelled");
-                let failure = Failure { details: outcome.details.clone(), ..failure };
-                Settled::Failed { failure: Box::new(failure), retry_state: None }
-            }),
-            EventKind::TimerFired(fired) => self.state.settle(fired.timer_id, || Settled::Fired),
-            EventKind::WorkflowTaskScheduled(_)
-            | EventKind::WorkflowTaskStarted(_)
-            | EventKind::WorkflowTaskCompleted(_)
-            | EventKind::WorkflowTaskFailed(_)
-            | EventKind::WorkflowTaskTimedOut(_)
-            | EventKind::ActivityTaskScheduled(_)
-            | EventKind::ActivityTaskStarted(_)
-            | EventKind::ActivityTaskCancelRequested(_)
-            | EventKind::TimerStarted(_)
-            | EventKind::TimerCanceled(_)
-            | EventKind::WorkflowExecutionCompleted(_)
-            | EventKind::WorkflowExecutionFailed(_)
-            | EventKind::WorkflowExecutionTimedOut(_)
-            | EventKind::WorkflowExecutionCanceled(_)
-            | EventKind::WorkflowExecutionTerminated(_)
-            // No call of this SDK makes or awaits these.
-            | EventKind::StartChildWorkflowExecutionInitiated(_)
-            | EventKind::StartChildWorkflowExecutionFailed(_)
-            | EventKind::ChildWorkflowExecutionStarted(_)
-            | EventKind::ChildWorkflowExecutionCompleted(_)
-            | EventKind::ChildWorkflowExecutionFailed(_)
-            | EventKind::ChildWorkflowExecutionCanceled(_)
-            | EventKind::ChildWorkflowExecutionTimedOut(_)
-            | EventKind::ChildWorkflowExecutionTerminated(_)
-            | EventKind::SignalExternalWorkflowExecutionInitiated(_)
-            | EventKind::SignalExternalWorkflowExecutionFailed(_)
-            | EventKind::ExternalWorkflowExecutionSignaled(_)
-            | EventKind::RequestCancelExternalWorkflowExecutionInitiated(_)
-            | EventKind::RequestCancelExternalWorkflowExecutionFailed(_)
-            | EventKind::ExternalWorkflowExecutionCancelRequested(_)
-            | EventKind::WorkflowExecutionUpdateAccepted(_)
-            | EventKind::WorkflowExecutionUpdateCompleted(_)
-            | EventKind::MarkerRecorded(_)
-            | EventKind::UpsertWorkflowSearchAttributes(_)
-            | EventKind::WorkflowPropertiesModified(_)
-            | EventKind::WorkflowExecutionPaused(_)
-            | EventKind::WorkflowExecutionUnpaused(_)
-            | EventKind::WorkflowExecutionContinuedAsNew(_) => return Ok(()),
+    /// Keeps a signal that came with the end of the code, for a run that goes on as another.
+    fn keep_signal(&self, event: &Event) {
+        if let EventKind::WorkflowExecutionSignaled(signaled) = &event.event {
+            self.state.signal(signaled.clone());
         }
-        self.poll()
     }
 
-    fn start(&mut self, started: &WorkflowExecutionStarted) -> Result<(), TaskFailure> {
+    pub(super) fn start(&mut self, started: &WorkflowExecutionStarted) -> Result<(), TaskFailure> {
         let context = WorkflowContext::new(&self.state);
         let future = panics::catch(|| self.definition.start(context, &started.input))
             .map_err(|caught| self.panicked(caught))?
@@ -215,14 +222,22 @@ impl Instance {
         while self.alarm.take_woken() {
             let Code::Running(future) = &mut self.code else { return Ok(()) };
             let mut context = Context::from_waker(&self.waker);
-            let polled = panics::catch(|| future.as_mut().poll(&mut context));
+            let polled = panics::catch(|| {
+                let polled = future.as_mut().poll(&mut context);
+                if polled.is_pending() {
+                    self.state.poll_tasks();
+                }
+                polled
+            });
             if let Some(failure) = self.state.take_failure() {
                 return Err(failure);
             }
             match polled.map_err(|caught| self.panicked(caught))? {
                 Poll::Ready(result) => {
                     self.state.close();
-                    self.code = Code::Ended(self.closing_command(result)?);
+                    self.code = Code::Ended(Box::new(self.closing_command(result)?));
+                    // What was spawned ends with the code; it is user code that is dropped here.
+                    panics::catch(|| self.state.clear_tasks()).map_err(|caught| self.panicked(caught))?;
                     return Ok(());
                 }
                 Poll::Pending => polls += 1,
@@ -249,6 +264,9 @@ impl Instance {
             Ok(result) => Command::CompleteWorkflowExecution { result },
             Err(error) if error.is_cancelled() && self.state.cancel_requested() => {
                 Command::CancelWorkflowExecution { details: None }
+            }
+            Err(WorkflowError::ContinueAsNew(next)) => {
+                Command::ContinueAsNewWorkflowExecution { successor: next.into_command() }
             }
             Err(error) => Command::FailWorkflowExecution { failure: Box::new(error.into()) },
         })
@@ -328,7 +346,12 @@ impl Drop for Instance {
         self.state.close();
         let _entered = self.alarm.enter();
         let code = std::mem::replace(&mut self.code, Code::NotStarted);
-        if let Err(caught) = quiet::silently(|| panics::catch(|| drop(code))) {
+        let state = Rc::clone(&self.state);
+        let thrown_away = || {
+            drop(code);
+            state.clear();
+        };
+        if let Err(caught) = quiet::silently(|| panics::catch(thrown_away)) {
             tracing::warn!(?caught, run_id = %self.started.run_id, "workflow code panicked while it was dropped");
         }
     }

@@ -8,14 +8,18 @@
 //!
 //! Deliberately absent: threads, clocks, I/O. A task that does not come back is the runtime's to notice.
 
+mod deliver;
+mod difference;
 pub(crate) mod failure;
 mod instance;
 mod mismatch;
 mod panics;
+mod query;
 mod quiet;
 mod replay;
 mod verify;
 mod wake;
+mod words;
 
 use std::{
     collections::HashMap,
@@ -23,8 +27,8 @@ use std::{
     sync::Arc,
 };
 
-use dacapo_core::{Event, EventKind, RunKey, WorkflowType, event::WorkflowTaskFailedCause};
-use dacapo_runtime::{Activated, Activation, Executor, ExecutorFactory};
+use dacapo_core::{RunKey, WorkflowType, event::WorkflowTaskFailedCause};
+use dacapo_runtime::{Activated, Activation, Executor, ExecutorFactory, Queried, QueryActivation};
 
 pub(crate) use self::verify::{Prefixes, Verified, verify};
 use self::{failure::TaskFailure, instance::Instance};
@@ -67,24 +71,41 @@ impl Executor for WorkflowExecutor {
             drop(instance);
             self.begin(&activation).and_then(|mut instance| {
                 let live = instance.replay(activation.events)?;
-                instance.run_live(live).map(|done| (instance, done))
+                instance.run_live(live, &activation).map(|done| (instance, done))
             })
         } else {
             // A gap means that the last task's commands are not all that history got since: only a replay is right then.
             let next = activation.events.first().map(|event| event.event_id);
-            let Some(mut instance) = instance.filter(|instance| Some(instance.next_event_id()) == next) else {
+            let Some(mut instance) = instance.filter(|instance| next.is_some_and(|next| instance.goes_on_at(next)))
+            else {
                 return Activated::NeedsHistory;
             };
-            instance.run_live(activation.events).map(|done| (instance, done))
+            instance.run_live(activation.events, &activation).map(|done| (instance, done))
         };
         match outcome {
             Ok((instance, done)) => {
                 if !done.closed {
                     self.instances.insert(activation.run, instance);
                 }
-                Activated::Completed { commands: done.commands, published: done.published }
+                Activated::Completed { commands: done.commands, published: done.published, local: done.local }
             }
             Err(failure) => Activated::Failed { cause: failure.cause, failure: failure.into_failure() },
+        }
+    }
+
+    fn query(&mut self, query: QueryActivation<'_>) -> Queried {
+        if let Some(instance) = self.instances.get(&query.run) {
+            return instance.answer(query.name, query.input);
+        }
+        if query.events.is_empty() {
+            return Queried::NeedsHistory;
+        }
+        let QueryActivation { run, started, events, name, input } = query;
+        let activation = Activation { run, started, events, from_start: true, updates: &[], ended: &[] };
+        let replayed = self.begin(&activation).and_then(|mut instance| instance.replay(events).map(|_| instance));
+        match replayed {
+            Ok(instance) => instance.answer(name, input),
+            Err(failure) => Queried::Failed(Box::new(failure.into_failure())),
         }
     }
 
@@ -112,58 +133,6 @@ fn definition<'a>(workflows: &'a WorkflowTable, workflow_type: &str) -> Result<&
             ),
         )
     })
-}
-
-/// Says which activity or timer an event ends.
-fn outcome_of(event: &Event) -> Option<u64> {
-    match &event.event {
-        EventKind::ActivityTaskCompleted(outcome) => Some(outcome.activity_id),
-        EventKind::ActivityTaskFailed(outcome) => Some(outcome.activity_id),
-        EventKind::ActivityTaskTimedOut(outcome) => Some(outcome.activity_id),
-        EventKind::ActivityTaskCanceled(outcome) => Some(outcome.activity_id),
-        EventKind::TimerFired(fired) => Some(fired.timer_id),
-        EventKind::WorkflowExecutionStarted(_)
-        | EventKind::WorkflowExecutionSignaled(_)
-        | EventKind::WorkflowExecutionCancelRequested(_)
-        | EventKind::WorkflowTaskScheduled(_)
-        | EventKind::WorkflowTaskStarted(_)
-        | EventKind::WorkflowTaskCompleted(_)
-        | EventKind::WorkflowTaskFailed(_)
-        | EventKind::WorkflowTaskTimedOut(_)
-        | EventKind::ActivityTaskScheduled(_)
-        | EventKind::ActivityTaskStarted(_)
-        | EventKind::ActivityTaskCancelRequested(_)
-        | EventKind::TimerStarted(_)
-        | EventKind::TimerCanceled(_)
-        | EventKind::WorkflowExecutionCompleted(_)
-        | EventKind::WorkflowExecutionFailed(_)
-        | EventKind::WorkflowExecutionTimedOut(_)
-        | EventKind::WorkflowExecutionCanceled(_)
-        | EventKind::WorkflowExecutionTerminated(_)
-        // No call of this SDK makes or awaits these.
-        | EventKind::StartChildWorkflowExecutionInitiated(_)
-        | EventKind::StartChildWorkflowExecutionFailed(_)
-        | EventKind::ChildWorkflowExecutionStarted(_)
-        | EventKind::ChildWorkflowExecutionCompleted(_)
-        | EventKind::ChildWorkflowExecutionFailed(_)
-        | EventKind::ChildWorkflowExecutionCanceled(_)
-        | EventKind::ChildWorkflowExecutionTimedOut(_)
-        | EventKind::ChildWorkflowExecutionTerminated(_)
-        | EventKind::SignalExternalWorkflowExecutionInitiated(_)
-        | EventKind::SignalExternalWorkflowExecutionFailed(_)
-        | EventKind::ExternalWorkflowExecutionSignaled(_)
-        | EventKind::RequestCancelExternalWorkflowExecutionInitiated(_)
-        | EventKind::RequestCancelExternalWorkflowExecutionFailed(_)
-        | EventKind::ExternalWorkflowExecutionCancelRequested(_)
-        | EventKind::WorkflowExecutionUpdateAccepted(_)
-        | EventKind::WorkflowExecutionUpdateCompleted(_)
-        | EventKind::MarkerRecorded(_)
-        | EventKind::UpsertWorkflowSearchAttributes(_)
-        | EventKind::WorkflowPropertiesModified(_)
-        | EventKind::WorkflowExecutionPaused(_)
-        | EventKind::WorkflowExecutionUnpaused(_)
-        | EventKind::WorkflowExecutionContinuedAsNew(_) => None,
-    }
 }
 
 /// Hashes run keys: their uuids differ in random bits already, so that mixing the words is enough.

@@ -4,9 +4,10 @@
 //! failed or timed out are among them, because those tries delivered nothing that lasted. What was appended between a
 //! task's start and its completion belongs to the next one, since the code had not seen it.
 
-use dacapo_core::{Event, EventKind, event::WorkflowTaskCompleted};
+use dacapo_core::{Command, Event, EventKind, Marker, event::WorkflowTaskCompleted};
 
-use super::{failure::TaskFailure, instance::Instance, mismatch, outcome_of};
+use super::{deliver::outcome_of, failure::TaskFailure, instance::Instance, mismatch};
+use crate::state::{Made, TaskRecord};
 
 /// A completed task of a history, by the places of its events.
 #[derive(Debug, Clone, Copy)]
@@ -52,14 +53,31 @@ impl Instance {
     /// Runs a task again and compares; without `replaying` as it was run the first time, but without its traces.
     pub(super) fn repeat(&mut self, events: &[Event], task: Recorded, replaying: bool) -> Result<(), TaskFailure> {
         let Recorded { from, started, completed, next } = task;
-        let history: Vec<&Event> =
+        let mut history: Vec<&Event> =
             events[completed + 1..next].iter().filter(|event| event.event.is_command()).collect();
-        let mut made = self.run_silently(&events[from..=started], events[started].event_time, replaying)?;
+        let mut made = self.run_silently(&events[from..=started], TaskRecord::of(&history), replaying)?;
         let unseen = &events[started + 1..completed];
         // A cancel of what had just ended made no event.
         made.retain(|made| !made.is_cancel() || !unseen.iter().any(|event| outcome_of(event) == made.sequence()));
+        // A change whose place in the code is gone may stay in histories.
+        history.retain(|event| deprecated_patch(event).is_none_or(|patch_id| records_patch(&made, patch_id)));
         mismatch::compare(self, &events[completed], &history, &made)
     }
+}
+
+fn deprecated_patch(event: &Event) -> Option<&str> {
+    let EventKind::MarkerRecorded(recorded) = &event.event else { return None };
+    match &recorded.marker {
+        Marker::Patch { patch_id, deprecated: true } => Some(patch_id),
+        Marker::Patch { .. } | Marker::SideEffect { .. } | Marker::LocalActivity { .. } => None,
+    }
+}
+
+fn records_patch(made: &[Made], patch_id: &str) -> bool {
+    made.iter().any(|made| match &made.command {
+        Command::RecordMarker { marker: Marker::Patch { patch_id: recorded, .. }, .. } => recorded == patch_id,
+        _ => false,
+    })
 }
 
 fn next_completed(events: &[Event], from: usize) -> Option<(usize, &WorkflowTaskCompleted)> {

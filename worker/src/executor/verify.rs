@@ -46,7 +46,8 @@ pub(crate) fn verify(
     panics::install();
     quiet::install();
     let definition = definition(workflows, run.started.workflow_type.as_str())?;
-    let activation = Activation { run: run.key, started: &run.started, events, from_start: true };
+    let activation =
+        Activation { run: run.key, started: &run.started, events, from_start: true, updates: &[], ended: &[] };
     let begin = || Instance::new(definition.clone(), &activation);
     begin().replay(events)?;
     let tasks: Vec<Recorded> = Recorded::all(events).collect();

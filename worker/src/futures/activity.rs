@@ -12,15 +12,13 @@ use std::{
 };
 
 use dacapo_core::{
-    ActivityOptions, ActivityType, CancellationType, Failure, Payload, RetryPolicy, TaskQueue,
-    event::WorkflowTaskFailedCause, payload::PayloadError,
+    ActivityOptions, ActivityType, CancellationType, Failure, Payload, RetryPolicy, TaskQueue, payload::PayloadError,
 };
 
-use super::Handle;
+use super::{Handle, millis, stored};
 use crate::{
     define::{Data, HasTimeout, Meta, TimeoutSet, TimeoutState},
     errors::ActivityFailure,
-    executor::failure::TaskFailure,
     state::{Request, RunState, Settled},
 };
 
@@ -41,10 +39,7 @@ impl<O, T> ActivityCall<O, T> {
         meta: Meta,
         input: Result<Payload, PayloadError>,
     ) -> Self {
-        let input = input.unwrap_or_else(|error| {
-            state.fail(TaskFailure::payload(&error).at(at));
-            Payload::null()
-        });
+        let input = stored(state, at, input);
         let request = Request::Activity {
             activity_type: ActivityType::new(meta.name),
             input,
@@ -114,18 +109,27 @@ impl<O: Data, T: TimeoutSet> Future for ActivityCall<O, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Poll::Ready(settled) = self.handle.poll(context) else { return Poll::Pending };
-        let cancelled = || Failure::canceled("the call was cancelled with its run");
-        Poll::Ready(match settled {
-            Settled::Completed(result) => match result.decode(&format!("result of activity `{}`", self.name)) {
-                Ok(output) => Ok(output),
-                Err(error) => {
-                    self.handle.state.fail(TaskFailure::payload(&error).at(self.handle.at));
-                    return Poll::Pending;
-                }
-            },
-            Settled::Failed { failure, retry_state } => Err(ActivityFailure::new(self.name, *failure, retry_state)),
-            Settled::Cancelled | Settled::Fired => Err(ActivityFailure::new(self.name, cancelled(), None)),
-        })
+        self.handle.activity_result(self.name, settled)
+    }
+}
+
+impl Handle {
+    /// Makes of the end of an activity what its caller gets.
+    pub(super) fn activity_result<O: Data>(
+        &self,
+        name: &'static str,
+        settled: Settled,
+    ) -> Poll<Result<O, ActivityFailure>> {
+        match settled {
+            Settled::Completed(result) => self.decode(|| format!("result of activity `{name}`"), &result).map(Ok),
+            Settled::Failed { failure, retry_state } => {
+                Poll::Ready(Err(ActivityFailure::new(name, *failure, retry_state)))
+            }
+            Settled::Cancelled | Settled::Done | Settled::NotStarted | Settled::Undelivered(_) => {
+                let cancelled = Failure::canceled("the call was cancelled with its run");
+                Poll::Ready(Err(ActivityFailure::new(name, cancelled, None)))
+            }
+        }
     }
 }
 
@@ -133,20 +137,5 @@ impl<O, T: TimeoutState> fmt::Debug for ActivityCall<O, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Handle { sequence, at, .. } = &self.handle;
         write!(f, "ActivityCall({sequence} `{}` -> {} at {at})", self.name, type_name::<O>())
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl TaskFailure {
-    /// A value that cannot be written or read, or is too large.
-    pub(crate) fn payload(error: &PayloadError) -> Self {
-        let cause = match error {
-            PayloadError::Encode { .. } | PayloadError::Decode { .. } => WorkflowTaskFailedCause::BadPayload,
-            PayloadError::TooLarge { .. } => WorkflowTaskFailedCause::BadCommand,
-        };
-        Self::new(cause, error.to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for a request to cancel, and keeping one out.
+//! Waiting for a cancellation.
 
 use std::{
     pin::Pin,
@@ -6,19 +6,21 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::state::RunState;
+use crate::state::{RunState, Scope};
 
-/// Completes when the run is asked to cancel.
+/// Completes when the run is asked to cancel, or a scope is cancelled.
 #[derive(Debug)]
 #[must_use = "nothing is waited for unless this is awaited"]
 pub struct Cancelled {
     state: Rc<RunState>,
+    /// The run's own when absent.
+    scope: Option<Rc<Scope>>,
     waiter: Option<u64>,
 }
 
 impl Cancelled {
-    pub(crate) fn new(state: &Rc<RunState>) -> Self {
-        Self { state: Rc::clone(state), waiter: None }
+    pub(crate) fn new(state: &Rc<RunState>, scope: Option<Rc<Scope>>) -> Self {
+        Self { state: Rc::clone(state), scope, waiter: None }
     }
 }
 
@@ -27,7 +29,7 @@ impl Future for Cancelled {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.state.poll_cancelled(&mut this.waiter, context)
+        this.state.poll_cancelled(this.scope.as_ref(), &mut this.waiter, context)
     }
 }
 
@@ -36,29 +38,5 @@ impl Drop for Cancelled {
         if let Some(waiter) = self.waiter {
             self.state.drop_cancel_waiter(waiter);
         }
-    }
-}
-
-/// A future that a request to cancel the run does not reach.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct Shielded<F> {
-    state: Rc<RunState>,
-    future: Pin<Box<F>>,
-}
-
-impl<F> Shielded<F> {
-    pub(crate) fn new(state: &Rc<RunState>, future: F) -> Self {
-        Self { state: Rc::clone(state), future: Box::pin(future) }
-    }
-}
-
-impl<F: Future> Future for Shielded<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let this = &mut *self;
-        let future = this.future.as_mut();
-        this.state.shielded(|| future.poll(context))
     }
 }

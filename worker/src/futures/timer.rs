@@ -16,7 +16,7 @@ use crate::{
 
 /// A durable timer: completes when its time has come, however many processes have come and gone by then.
 ///
-/// Ends with [`WorkflowError::Cancelled`] when the run is asked to cancel.
+/// Ends with [`WorkflowError::Cancelled`] when the run is asked to cancel, or the scope around it is cancelled.
 #[derive(Debug)]
 #[must_use = "a timer does nothing unless it is awaited"]
 pub struct Sleep(Handle);
@@ -32,8 +32,12 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.poll(context).map(|settled| match settled {
-            Settled::Fired => Ok(()),
-            Settled::Cancelled | Settled::Completed(_) | Settled::Failed { .. } => Err(WorkflowError::Cancelled),
+            Settled::Done => Ok(()),
+            Settled::Cancelled
+            | Settled::Completed(_)
+            | Settled::Failed { .. }
+            | Settled::NotStarted
+            | Settled::Undelivered(_) => Err(WorkflowError::Cancelled),
         })
     }
 }

@@ -4,12 +4,19 @@
 //! brings events in and takes commands out. No borrow of the state is held while code of the user runs: wakers are
 //! called, values decoded and futures polled with nothing borrowed, so a panic there finds the state whole.
 
+mod deliver;
+mod notes;
 mod operation;
+mod queries;
+mod record;
+mod scope;
 mod signals;
+mod tasks;
+mod updates;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     panic::Location,
     rc::Rc,
     sync::Arc,
@@ -17,20 +24,28 @@ use std::{
 };
 
 use dacapo_core::{
-    Command, Payload, Timestamp,
+    Command, Payload, RunId, Timestamp, WorkflowId,
     event::{WorkflowExecutionStarted, WorkflowTaskFailedCause},
     ids::Sequence,
     limits,
 };
 
-pub(crate) use self::operation::{Request, Settled};
-use self::{
-    operation::{Operation, Phase},
-    signals::Signals,
+pub(crate) use self::{
+    notes::default_child_id,
+    operation::{Request, Settled},
+    record::TaskRecord,
+    scope::Scope,
 };
-use crate::{context::WorkflowInfo, executor::failure::TaskFailure};
+use self::{
+    operation::{Kind, Operation, Outgoing, Phase, Wish},
+    queries::Queries,
+    signals::{Signals, Waiter},
+    tasks::Tasks,
+    updates::Updates,
+};
+use crate::{executor::failure::TaskFailure, info::WorkflowInfo};
 
-/// The calls of one task that may end at once because the run is cancelled; code that passes it loops on them.
+/// The calls of one task that may end at once because they are cancelled; code that passes it loops on them.
 const CANCELLED_CALLS_MAX: u32 = 100_000;
 
 /// A command with the place in the code that made it.
@@ -39,33 +54,54 @@ pub(crate) struct Made {
     pub(crate) command: Command,
     /// Absent for the end of the run.
     pub(crate) at: Option<&'static Location<'static>>,
+    /// Whether the code said so in words, as opposed to dropping what it began.
+    pub(crate) explicit: bool,
+}
+
+impl Made {
+    pub(crate) fn new(command: Command, at: &'static Location<'static>) -> Self {
+        Self { command, at: Some(at), explicit: false }
+    }
 }
 
 /// The state of a run's code.
 #[derive(Debug)]
 pub(crate) struct RunState {
     info: WorkflowInfo,
-    /// Depth of `shielded` futures that are being polled.
-    shields: Cell<u32>,
+    /// The run's own scope, which a request to cancel the run cancels.
+    root: Rc<Scope>,
+    /// The scope of the code that is being polled.
+    scope: RefCell<Rc<Scope>>,
     /// Where the code last made a durable future.
     last_call: Cell<Option<&'static Location<'static>>>,
+    /// Whether a query or a validator runs, which must leave no trace.
+    answering: Cell<bool>,
+    tasks: Tasks,
+    queries: Queries,
     inner: RefCell<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     now: Timestamp,
     replaying: bool,
+    continue_as_new_suggested: bool,
     /// Whether the code has ended or is thrown away; nothing is recorded any more.
     closed: bool,
     last_sequence: Sequence,
     draws: u64,
+    /// What sets the random numbers of a branch of a history apart from those of its source.
+    branch_seed: u64,
     operations: BTreeMap<Sequence, Operation>,
-    /// Commands of this task. One operation makes at most one in a task, so the order is the order of numbers.
-    commands: BTreeMap<Sequence, Made>,
+    out: Outgoing,
+    /// What history knows of the task that is being run.
+    record: Option<TaskRecord>,
+    /// The changes to the code about which the run has decided, and those that it has recorded.
+    patches: BTreeMap<&'static str, bool>,
+    recorded_patches: BTreeSet<String>,
     signals: Signals,
-    cancel_requested: bool,
-    cancel_waiters: BTreeMap<u64, Waker>,
+    updates: Updates,
+    cancel_waiters: BTreeMap<u64, Waiter>,
     cancelled_calls: u32,
     last_waiter: u64,
     published: Vec<(String, Payload)>,
@@ -76,27 +112,16 @@ struct Inner {
 impl RunState {
     /// Makes the state of a run whose code has not begun.
     pub(crate) fn new(started: Arc<WorkflowExecutionStarted>) -> Rc<Self> {
+        let root = Scope::root();
         Rc::new(Self {
             info: WorkflowInfo::new(started),
-            shields: Cell::new(0),
+            scope: RefCell::new(Rc::clone(&root)),
+            root,
             last_call: Cell::new(None),
-            inner: RefCell::new(Inner {
-                now: Timestamp::default(),
-                replaying: false,
-                closed: false,
-                last_sequence: 0,
-                draws: 0,
-                operations: BTreeMap::new(),
-                commands: BTreeMap::new(),
-                signals: Signals::default(),
-                cancel_requested: false,
-                cancel_waiters: BTreeMap::new(),
-                cancelled_calls: 0,
-                last_waiter: 0,
-                published: Vec::new(),
-                published_names: Vec::new(),
-                failure: None,
-            }),
+            answering: Cell::new(false),
+            tasks: Tasks::default(),
+            queries: Queries::default(),
+            inner: RefCell::default(),
         })
     }
 
@@ -111,31 +136,45 @@ impl RunState {
     }
 
     pub(crate) fn cancel_requested(&self) -> bool {
-        self.inner.borrow().cancel_requested
+        self.root.is_cancelled()
+    }
+
+    pub(crate) fn continue_as_new_suggested(&self) -> bool {
+        self.inner.borrow().continue_as_new_suggested
     }
 
     /// Gives a durable future its number.
     pub(crate) fn next_sequence(&self, at: &'static Location<'static>) -> Sequence {
-        self.last_call.set(Some(at));
+        self.called_at(at);
         let mut inner = self.inner.borrow_mut();
         inner.last_sequence += 1;
         inner.last_sequence
     }
 
-    /// Notes where a durable future without a number is made.
+    /// Notes where a durable call is made.
     pub(crate) fn called_at(&self, at: &'static Location<'static>) {
+        self.refuse_while_answering();
         self.last_call.set(Some(at));
     }
 
     /// Draws the next of the run's random numbers: splitmix64 over the run's id and a counter, so that a replay draws
     /// the same.
     pub(crate) fn draw(&self) -> u64 {
-        let (high, low) = self.info.run_id().0.as_u64_pair();
+        self.refuse_while_answering();
+        let (high, low) = self.info.original_run_id().0.as_u64_pair();
         let mut inner = self.inner.borrow_mut();
         inner.draws += 1;
         // The increment and the multipliers are those of splitmix64, https://prng.di.unimi.it/splitmix64.c
-        let seed = mix(high ^ low.rotate_left(32)).wrapping_add(inner.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let run = mix(high ^ low.rotate_left(32)) ^ inner.branch_seed;
+        let seed = run.wrapping_add(inner.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         mix(seed)
+    }
+
+    /// Draws other numbers from here on than the run that this one was branched from: `event_id` and `at` are those of
+    /// the event that says so, which no other branch of that run has.
+    pub(crate) fn branched(&self, event_id: i64, at: Timestamp) {
+        let mut inner = self.inner.borrow_mut();
+        inner.branch_seed = mix(inner.branch_seed ^ mix(event_id.cast_unsigned()) ^ at.0.cast_unsigned());
     }
 
     /// Takes a value for a query; `encode` runs only where the value is new to the store.
@@ -167,27 +206,13 @@ impl RunState {
 
     /// Fails the workflow task; the code is not polled again. The first failure counts.
     pub(crate) fn fail(&self, failure: TaskFailure) {
-        let mut inner = self.inner.borrow_mut();
-        if inner.failure.is_none() {
-            inner.failure = Some(failure);
-        }
+        self.inner.borrow_mut().failure.get_or_insert(failure);
     }
 
-    /// Runs code whose durable calls a request to cancel does not reach.
-    pub(crate) fn shielded<R>(&self, code: impl FnOnce() -> R) -> R {
-        struct Shield<'a>(&'a Cell<u32>);
-        impl Drop for Shield<'_> {
-            fn drop(&mut self) {
-                self.0.set(self.0.get() - 1);
-            }
-        }
-        self.shields.set(self.shields.get() + 1);
-        let _shield = Shield(&self.shields);
-        code()
-    }
-
-    fn is_shielded(&self) -> bool {
-        self.shields.get() > 0
+    /// Fails the workflow task from code that has nothing to go on with.
+    pub(crate) fn fail_and_stop(&self, failure: TaskFailure) -> ! {
+        self.fail(failure);
+        stop_code()
     }
 
     /// Polls an operation; its first poll makes it, with the command that `request` builds.
@@ -198,26 +223,31 @@ impl RunState {
         context: &mut Context<'_>,
         request: &mut Option<Request>,
     ) -> Poll<Settled> {
-        let shielded = self.is_shielded();
+        let scope = self.scope();
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         if let Some(request) = request.take() {
-            if inner.cancel_requested && !shielded {
+            if scope.is_cancelled() {
                 inner.count_cancelled_call(at);
                 return Poll::Ready(Settled::Cancelled);
             }
-            let (command, kind) = request.split(sequence);
-            inner.commands.insert(sequence, Made { command, at: Some(at) });
-            inner.operations.insert(sequence, Operation::new(kind, at, shielded, context.waker().clone()));
+            let child_id = || inner.record.as_ref().and_then(|record| record.child_id(sequence));
+            let (wish, kind) = request
+                .split(sequence, || child_id().unwrap_or_else(|| default_child_id(self.info.run_id(), sequence)));
+            match wish {
+                Wish::Command(command) => inner.out.command(sequence, Made::new(command, at)),
+                Wish::Local(task) => drop(inner.out.local.insert(sequence, task)),
+            }
+            inner.operations.insert(sequence, Operation::new(kind, at, scope, context.waker().clone()));
             return Poll::Pending;
         }
         let Entry::Occupied(mut entry) = inner.operations.entry(sequence) else { return Poll::Pending };
         let operation = entry.get_mut();
-        operation.shielded = shielded;
-        if inner.cancel_requested && !shielded {
-            operation.cancel(sequence, &mut inner.commands);
+        operation.scope = scope;
+        if operation.scope.is_cancelled() {
+            operation.cancel(sequence, &mut inner.out);
         }
-        if let Phase::Settled(_) = operation.phase {
+        if operation.is_settled() {
             let Phase::Settled(settled) = entry.remove().phase else { return Poll::Pending };
             return Poll::Ready(settled);
         }
@@ -228,6 +258,41 @@ impl RunState {
         Poll::Pending
     }
 
+    /// Polls for the start of a child, whose first poll makes it; gives its workflow id and first run, or how it ended
+    /// without one.
+    pub(crate) fn poll_child_started(
+        &self,
+        sequence: Sequence,
+        at: &'static Location<'static>,
+        context: &mut Context<'_>,
+        request: &mut Option<Request>,
+    ) -> Poll<Result<(WorkflowId, RunId), Settled>> {
+        if let Some(Operation { kind: Kind::Child(child), .. }) = self.inner.borrow().operations.get(&sequence)
+            && let Some(run_id) = child.first_run
+        {
+            return Poll::Ready(Ok((child.workflow_id.clone(), run_id)));
+        }
+        self.poll_operation(sequence, at, context, request).map(Err)
+    }
+
+    /// Gives the workflow id of a child that has no outcome yet.
+    pub(crate) fn child_workflow_id(&self, sequence: Sequence) -> Option<WorkflowId> {
+        match &self.inner.borrow().operations.get(&sequence)?.kind {
+            Kind::Child(child) => Some(child.workflow_id.clone()),
+            Kind::Activity(_) | Kind::Timer | Kind::External | Kind::Local(_) => None,
+        }
+    }
+
+    /// Asks a child to cancel itself.
+    pub(crate) fn ask_child(&self, sequence: Sequence, reason: String, at: &'static Location<'static>) {
+        self.called_at(at);
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        if let Some(operation) = inner.operations.get_mut(&sequence) {
+            operation.ask_child(sequence, reason, at, &mut inner.out);
+        }
+    }
+
     /// Drops an operation that the code has given up.
     pub(crate) fn drop_operation(&self, sequence: Sequence) {
         let waker = {
@@ -235,11 +300,17 @@ impl RunState {
             let inner = &mut *inner;
             let Some(mut operation) = inner.operations.remove(&sequence) else { return };
             if !inner.closed {
-                operation.give_up(sequence, &mut inner.commands);
+                operation.give_up(sequence, &mut inner.out);
             }
             operation.waker.take()
         };
         drop(waker);
+    }
+
+    /// Lets an operation go on that nobody waits for any more.
+    pub(crate) fn detach_operation(&self, sequence: Sequence) {
+        let operation = self.inner.borrow_mut().operations.remove(&sequence);
+        drop(operation);
     }
 
     /// Polls for the next signal of a name.
@@ -250,21 +321,18 @@ impl RunState {
         waiter: &mut Option<u64>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Payload>> {
-        let shielded = self.is_shielded();
+        let scope = self.scope();
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         if let Some(payload) = inner.signals.take(name) {
             return Poll::Ready(Some(payload));
         }
-        if inner.cancel_requested && !shielded {
+        if scope.is_cancelled() {
             inner.count_cancelled_call(at);
             return Poll::Ready(None);
         }
-        let waiter = *waiter.get_or_insert_with(|| {
-            inner.last_waiter += 1;
-            inner.last_waiter
-        });
-        inner.signals.wait(name, waiter, shielded, context.waker());
+        let waiter = inner.waiter(waiter);
+        inner.signals.wait(name, waiter, &scope, context.waker());
         Poll::Pending
     }
 
@@ -274,89 +342,31 @@ impl RunState {
         drop(waker);
     }
 
-    /// Polls for a request to cancel the run.
-    pub(crate) fn poll_cancelled(&self, waiter: &mut Option<u64>, context: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.borrow_mut();
-        let inner = &mut *inner;
-        if inner.cancel_requested {
-            return Poll::Ready(());
-        }
-        let waiter = *waiter.get_or_insert_with(|| {
-            inner.last_waiter += 1;
-            inner.last_waiter
-        });
-        inner.cancel_waiters.insert(waiter, context.waker().clone());
-        Poll::Pending
-    }
-
-    /// Forgets one who waited for a request to cancel.
-    pub(crate) fn drop_cancel_waiter(&self, waiter: u64) {
-        let waker = self.inner.borrow_mut().cancel_waiters.remove(&waiter);
-        drop(waker);
-    }
-
     // What the executor does.
 
-    /// Begins a task: `now` is its start by the history.
-    pub(crate) fn begin_task(&self, now: Timestamp, replaying: bool) {
-        let mut inner = self.inner.borrow_mut();
-        inner.now = now;
-        inner.replaying = replaying;
-        inner.cancelled_calls = 0;
-    }
-
-    /// Notes that an operation's outcome comes later in this task, so that giving it up needs no command.
-    pub(crate) fn announce(&self, sequence: Sequence) {
-        if let Some(operation) = self.inner.borrow_mut().operations.get_mut(&sequence) {
-            operation.announced = true;
-        }
-    }
-
-    /// Brings an outcome in and wakes who waits for it. Outcomes of what the code gave up are dropped.
-    pub(crate) fn settle(&self, sequence: Sequence, outcome: impl FnOnce() -> Settled) {
-        let waker = match self.inner.borrow_mut().operations.get_mut(&sequence) {
-            Some(operation) => operation.settle(outcome),
-            None => None,
-        };
-        wake(waker);
-    }
-
-    /// Brings a signal in and wakes all who wait for one of its name.
-    pub(crate) fn signal(&self, name: &str, input: Payload) {
-        let wakers = self.inner.borrow_mut().signals.push(name, input);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Brings a request to cancel in: every outstanding call outside of a shield ends as cancelled.
-    pub(crate) fn request_cancel(&self) {
-        let mut wakers = Vec::new();
-        {
-            let mut inner = self.inner.borrow_mut();
-            let inner = &mut *inner;
-            if std::mem::replace(&mut inner.cancel_requested, true) {
-                return;
-            }
-            wakers.extend(std::mem::take(&mut inner.cancel_waiters).into_values());
-            for (&sequence, operation) in &mut inner.operations {
-                if !operation.shielded {
-                    wakers.extend(operation.cancel(sequence, &mut inner.commands));
-                }
-            }
-            wakers.extend(inner.signals.unshielded());
-        }
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
     /// Takes the commands of this task, in the order of their numbers; their operations are in history from here on.
-    pub(crate) fn take_commands(&self) -> BTreeMap<Sequence, Made> {
+    pub(crate) fn take_commands(&self) -> Vec<Made> {
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
-        for sequence in inner.commands.keys() {
+        inner.record = None;
+        inner.updates.end_task();
+        inner.out.notes = 0;
+        for (sequence, _) in inner.out.commands.keys() {
             if let Some(operation) = inner.operations.get_mut(sequence) {
                 operation.recorded();
             }
         }
-        std::mem::take(&mut inner.commands)
+        std::mem::take(&mut inner.out.commands).into_values().collect()
+    }
+
+    /// Takes what the runtime is to do about local activities.
+    pub(crate) fn take_local(&self) -> dacapo_runtime::LocalActivities {
+        self.inner.borrow_mut().out.take_local()
+    }
+
+    /// Takes the signals that the code did not receive, in the order of their arrival.
+    pub(crate) fn take_signals(&self) -> Vec<dacapo_core::event::WorkflowExecutionSignaled> {
+        self.inner.borrow_mut().signals.take_all()
     }
 
     /// Takes the values published in this task.
@@ -374,18 +384,30 @@ impl RunState {
         self.inner.borrow_mut().closed = true;
     }
 
+    /// Drops the futures that the code has spawned.
+    pub(crate) fn clear_tasks(&self) {
+        self.tasks.clear();
+    }
+
+    /// Drops what the code has left here, which may hold this state in turn.
+    pub(crate) fn clear(&self) {
+        self.tasks.clear();
+        self.queries.clear();
+    }
+
     /// Says whether the code waits for something that only an event can bring.
     pub(crate) fn waits(&self) -> bool {
         let inner = self.inner.borrow();
-        inner.operations.values().any(|operation| !matches!(operation.phase, Phase::Settled(_)))
+        inner.operations.values().any(|operation| !operation.is_settled())
             || inner.signals.waits()
+            || inner.updates.waits()
             || !inner.cancel_waiters.is_empty()
     }
 
     /// Gives the places of up to `count` calls that wait for an outcome.
     pub(crate) fn waits_at(&self, count: usize) -> Vec<&'static Location<'static>> {
         let inner = self.inner.borrow();
-        let waiting = inner.operations.values().filter(|operation| !matches!(operation.phase, Phase::Settled(_)));
+        let waiting = inner.operations.values().filter(|operation| !operation.is_settled());
         waiting.map(|operation| operation.at).take(count).collect()
     }
 
@@ -396,6 +418,14 @@ impl RunState {
 }
 
 impl Inner {
+    /// Gives whoever waits a number, the first time.
+    fn waiter(&mut self, waiter: &mut Option<u64>) -> u64 {
+        *waiter.get_or_insert_with(|| {
+            self.last_waiter += 1;
+            self.last_waiter
+        })
+    }
+
     /// Counts a call that ended at once. Code that does nothing else never comes back, so it is stopped from here.
     fn count_cancelled_call(&mut self, at: &'static Location<'static>) {
         self.cancelled_calls += 1;
@@ -406,16 +436,20 @@ impl Inner {
             TaskFailure::new(
                 WorkflowTaskFailedCause::NoProgress,
                 format!(
-                    "the run is cancelled, so every durable call ends at once, and the code has made \
-                     {CANCELLED_CALLS_MAX} of them in one task: return the error of a cancelled call with `?`, or put \
-                     clean-up into `ctx.shielded(…)`"
+                    "the code is cancelled, so every durable call ends at once, and it has made {CANCELLED_CALLS_MAX} \
+                     of them in one task: return the error of a cancelled call with `?`, or put clean-up into \
+                     `ctx.shielded(…)`"
                 ),
             )
             .at(at)
         });
-        // Without a message: the failure above is the message.
-        std::panic::resume_unwind(Box::new(()));
+        stop_code();
     }
+}
+
+/// Ends the poll of the code. The failure of the task has been noted, so the unwinding says nothing.
+fn stop_code() -> ! {
+    std::panic::resume_unwind(Box::new(()))
 }
 
 fn wake(waker: Option<Waker>) {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use dacapo_core::{
-    Failure, Run, RunKey, Timestamp, Transition,
+    Failure, Run, RunKey, Timestamp, Transition, UpdateRequest,
     apply::{RefusedCommand, Turn},
     event::WorkflowTaskFailedCause,
     limits,
@@ -157,7 +157,7 @@ impl WorkflowThread {
             let failed = match activated {
                 Activated::NeedsHistory => return Made::StateLost(inputs),
                 Activated::Failed { cause, failure } => Some((cause, failure)),
-                Activated::Completed { commands, published } => refusal(turn.complete_task(commands, published)),
+                Activated::Completed { commands, published, .. } => refusal(turn.complete_task(commands, published)),
             };
             events.clear();
             (*cached, *whole) = (failed.is_none(), false);
@@ -271,7 +271,10 @@ fn activate(
         &joined
     };
     let run = turn.run();
-    let activated = executor.activate(Activation { run: run.key, started: &run.started, events, from_start });
+    let updates: Vec<UpdateRequest> = turn.updates().map(|(_, request)| request.clone()).collect();
+    let activation =
+        Activation { run: run.key, started: &run.started, events, from_start, updates: &updates, ended: &[] };
+    let activated = executor.activate(activation);
     metrics::histogram!("dacapo_workflow_task_seconds").record(started.elapsed().as_secs_f64());
     activated
 }
