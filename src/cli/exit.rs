@@ -93,11 +93,17 @@ impl From<ClientError> for Stop {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
             ClientError::Invalid { .. } => Exit::Invalid,
-            ClientError::NotFound { .. } | ClientError::NotPublished { .. } => Exit::NotFound,
+            ClientError::NotFound { .. } | ClientError::NotPublished { .. } | ClientError::QueryUnknown { .. } => {
+                Exit::NotFound
+            }
             ClientError::AlreadyOpen { .. }
             | ClientError::ReuseRefused { .. }
             | ClientError::NotOpen { .. }
-            | ClientError::TooManySignals { .. } => Exit::Conflict,
+            | ClientError::TooManySignals { .. }
+            | ClientError::UpdateRejected { .. }
+            | ClientError::UpdateAborted { .. }
+            | ClientError::QueryFailed { .. }
+            | ClientError::QueryTimedOut { .. } => Exit::Conflict,
             ClientError::Unavailable { .. } => Exit::Database,
             ClientError::Stuck { .. } => Exit::Internal,
             ClientError::Store(error) => return error.clone().into(),

@@ -167,8 +167,13 @@ mod tests {
     fn a_failure_is_told_with_its_causes() {
         let mut failure = Failure::application("CardRefused", "no funds");
         failure.cause = Some(Box::new(Failure::application("Error", "code 51")));
-        let result =
-            RunResult { status: RunStatus::Failed, result: None, failure: Some(failure), closed_at: Timestamp(0) };
+        let result = RunResult {
+            status: RunStatus::Failed,
+            result: None,
+            failure: Some(failure),
+            closed_at: Timestamp(0),
+            successor: None,
+        };
         assert_eq!(
             ending(&"order-1".into(), &result),
             "workflow `order-1` failed: CardRefused: no funds: Error: code 51"

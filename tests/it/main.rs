@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bench;
+mod chains;
 mod contract;
 mod database;
 mod fleet;

@@ -20,6 +20,7 @@ pub mod marker;
 pub mod message;
 pub mod outbox;
 pub mod payload;
+pub mod query;
 pub mod retry;
 pub mod run;
 pub mod start;

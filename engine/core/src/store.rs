@@ -13,6 +13,7 @@ mod write;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 pub use claim::*;
 pub use hint::*;
@@ -20,10 +21,12 @@ pub use query::*;
 pub use write::*;
 
 use crate::{
-    ids::{Namespace, RunId, RunKey, TaskQueue, WorkerId, WorkflowId},
+    ids::{MessageId, Namespace, RunId, RunKey, TaskQueue, WorkerId, WorkflowId},
     message::Message,
     payload::Payload,
+    query::{Query, QueryAnswer},
     time::Timestamp,
+    update::UpdateStage,
 };
 
 /// Why a store did not do what it was asked.
@@ -135,6 +138,12 @@ pub trait Store: Send + Sync + 'static {
     /// Turns attempts whose time has passed and whom nobody watches into messages to their runs. Gives how many.
     async fn expire_activities(&self, limit: i64) -> StoreResult<u64>;
 
+    /// Delivers up to `limit` rows of the outbox, whoever wrote them: does at the target what the row says, puts the answer
+    /// into the inbox of the run that asked, and removes the row, all or nothing. The rows of one run are delivered in the order
+    /// of their ids, by one caller at a time. Gives how many were delivered; 0 means that nothing is left that somebody else
+    /// is not delivering.
+    async fn deliver_outbox(&self, limit: i64) -> StoreResult<u64>;
+
     /// Finds and repairs what the protocol makes impossible. Gives what was found.
     async fn sweep(&self) -> StoreResult<Vec<SweepFinding>>;
 
@@ -174,6 +183,25 @@ pub trait Store: Send + Sync + 'static {
 
     /// Names the values that a workflow published.
     async fn published_names(&self, run: RunKey) -> StoreResult<Vec<String>>;
+
+    /// Says what has become of a request for an update so far, for whoever sent it as `message`; `None`: nothing yet.
+    async fn update_stage(&self, run: RunKey, update_id: &str, message: MessageId) -> StoreResult<Option<UpdateStage>>;
+
+    /// Puts a question before the owner of an open run, or finds the run one; asked again, it wakes again. `false`: the run is
+    /// not open.
+    async fn ask(&self, run: RunKey, query: &Query) -> StoreResult<bool>;
+
+    /// Reads the questions without an answer to those of the runs that the worker owns.
+    async fn questions(&self, worker: WorkerId, runs: &[RunKey]) -> StoreResult<Vec<(RunKey, Query)>>;
+
+    /// Answers a question, unless nobody waits any more.
+    async fn answer_question(&self, run: RunKey, query: Uuid, answer: QueryAnswer) -> StoreResult<()>;
+
+    /// Reads the answer to a question.
+    async fn answer_to(&self, run: RunKey, query: Uuid) -> StoreResult<Option<QueryAnswer>>;
+
+    /// Removes a question, answered or not.
+    async fn withdraw_question(&self, run: RunKey, query: Uuid) -> StoreResult<()>;
 
     /// Lists the fleet.
     async fn workers(&self) -> StoreResult<Vec<WorkerInfo>>;

@@ -54,6 +54,21 @@ pub enum UpdateStage {
     },
 }
 
+impl UpdateStage {
+    /// Says whether nothing follows it.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Accepted { .. })
+    }
+
+    /// Of what one request was told and what everyone was told, the one that says more.
+    pub fn furthest(own: Option<Self>, everyones: Option<Self>) -> Option<Self> {
+        match own {
+            Some(own) if own.is_final() => Some(own),
+            own => everyones.or(own),
+        }
+    }
+}
+
 /// News for those who wait for an update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateProgress {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use dacapo_core::{
-    ActivityId, Failure, Payload, Run, RunStatus, TaskQueue, TimerId, Timestamp, WorkerId, WorkflowType,
+    ActivityId, Failure, Payload, Run, RunStatus, TaskQueue, TimerId, Timestamp, WorkerId, WorkflowId, WorkflowType,
     event::WorkflowTaskFailedCause,
     ids::RUN_TIMEOUT_TIMER,
     run::PendingActivity,
@@ -69,6 +69,15 @@ pub enum Reason {
     },
     /// It was taken over too often without progress.
     Parked,
+    /// Somebody paused it.
+    Paused,
+    /// Children have not closed.
+    Children {
+        /// How many.
+        open: usize,
+        /// One of them.
+        workflow_id: WorkflowId,
+    },
     /// Its code cannot be run, again and again.
     WorkflowTaskFailing {
         /// Why.
@@ -234,6 +243,9 @@ fn reasons(
     if run.parked {
         reasons.push(Reason::Parked);
     }
+    if folded.is_paused() {
+        reasons.push(Reason::Paused);
+    }
     if let Some(problem) = &run.problem {
         reasons.push(Reason::WorkflowTaskFailing {
             cause: problem.cause,
@@ -257,6 +269,11 @@ fn reasons(
     reasons.extend(activities.iter().take(REASONS_PER_KIND).map(|activity| waits(activity, serving)));
     reasons
         .extend(timers.iter().take(REASONS_PER_KIND).map(|&(timer_id, fire_at)| Reason::Timer { timer_id, fire_at }));
+    let children = folded.rare.as_ref().map(|rare| &rare.children);
+    if let Some((_, child)) = children.and_then(|children| children.first_key_value()) {
+        let open = children.map_or(0, |children| children.len());
+        reasons.push(Reason::Children { open, workflow_id: child.initiated.workflow_id.clone() });
+    }
     if run.inbox > 0 {
         reasons.push(Reason::Inbox { messages: run.inbox });
     }
@@ -308,6 +325,9 @@ impl Reason {
                 "parked: {} workers died over it without progress; look at their logs, then terminate it or move it on",
                 dacapo_core::limits::TAKEOVERS_WITHOUT_PROGRESS_MAX
             ),
+            Self::Paused => "it is paused: its code is run again when somebody unpauses it".to_owned(),
+            Self::Children { open: 1, workflow_id } => format!("it waits for its child `{workflow_id}`"),
+            Self::Children { open, workflow_id } => format!("it waits for {open} children, `{workflow_id}` among them"),
             Self::WorkflowTaskFailing { cause, message, attempt, next_attempt_at } => format!(
                 "its workflow task fails ({cause:?}, {attempt} times), next try {}: {message}",
                 at(*next_attempt_at)

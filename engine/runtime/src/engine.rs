@@ -137,10 +137,17 @@ pub(crate) fn result_of(event: &Event) -> Option<RunResult> {
         result: result.cloned(),
         failure,
         closed_at: event.event_time,
+        successor: None,
     };
     match &event.event {
         EventKind::WorkflowExecutionCompleted(end) => Some(ended(RunStatus::Completed, Some(&end.result), None)),
-        EventKind::WorkflowExecutionFailed(end) => Some(ended(RunStatus::Failed, None, Some(end.failure.clone()))),
+        EventKind::WorkflowExecutionFailed(end) => {
+            let failed = ended(RunStatus::Failed, None, Some(end.failure.clone()));
+            Some(RunResult { successor: end.new_run_id, ..failed })
+        }
+        EventKind::WorkflowExecutionContinuedAsNew(end) => {
+            Some(RunResult { successor: Some(end.new_run_id), ..ended(RunStatus::ContinuedAsNew, None, None) })
+        }
         EventKind::WorkflowExecutionCanceled(end) => Some(ended(RunStatus::Canceled, end.details.as_ref(), None)),
         // What the store says of these two has words that only it knows; whoever waits reads it there.
         _ => None,

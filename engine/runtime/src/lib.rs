@@ -13,7 +13,10 @@ mod roles;
 mod virtual_time;
 mod worker_process;
 
-pub use client::{Client, ClientError, LocalStarter, PATIENCE, Started, WorkflowExecution};
+pub use client::{
+    Client, ClientError, LocalStarter, PATIENCE, QUERY_TIMEOUT, SentUpdate, Started, Update, UpdateWait,
+    WorkflowExecution,
+};
 pub use describe::Description;
 pub use engine::{Engine, process_identity};
 pub use executor::{

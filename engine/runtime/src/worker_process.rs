@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -34,8 +34,10 @@ use crate::{
     roles::{
         Alarm, Peers,
         claim::{claim_activities, claim_runs, move_timers},
-        inbox::deliver,
+        inbox::{Mail, read_inboxes},
         keeper::{Bells, keep, listen},
+        outbox::deliver,
+        questions::read_questions,
     },
 };
 
@@ -207,10 +209,11 @@ impl Life {
         let context = self.context(worker, &store);
         let owners = Owners::start(&context);
         context.pool.connect(owners.clone());
+        let _ = context.owners.set(owners.clone());
         if let Some(time) = context.clock.virtual_time() {
             time.join(&context, &owners);
         }
-        let bells = Bells::new(Arc::clone(&context.timer_due));
+        let bells = Bells::new(Arc::clone(&context.timer_due), Arc::clone(&context.mail));
         let starter: Arc<dyn LocalStarter> = Arc::new(OwnedHere {
             context: Arc::clone(&context),
             types: self.factory.workflow_types(),
@@ -221,7 +224,9 @@ impl Life {
         roles.spawn(claim_runs(Arc::clone(&context), owners.clone(), Arc::clone(&bells.runs), Arc::clone(&bells.mail)));
         roles.spawn(claim_activities(Arc::clone(&context), Arc::clone(&bells.activities)));
         roles.spawn(move_timers(Arc::clone(&context), Arc::clone(&bells.timers)));
-        roles.spawn(deliver(Arc::clone(&context), owners.clone(), Arc::clone(&bells.mail)));
+        roles.spawn(read_inboxes(Arc::clone(&context), owners.clone(), Arc::clone(&bells.mail)));
+        roles.spawn(read_questions(Arc::clone(&context), owners.clone(), Arc::clone(&bells.asked)));
+        roles.spawn(deliver(Arc::clone(&context), Arc::clone(&bells.outbox)));
         roles.spawn(owner::watch(owners.clone()));
         let mut keeper = tokio::spawn(keep(Arc::clone(&context), owners.clone(), bells.clone()));
         self.engine.starters().add(Arc::clone(&starter));
@@ -284,6 +289,8 @@ impl Life {
             room: Notify::new(),
             activity_due: Alarm::default(),
             timer_due: Arc::default(),
+            owners: OnceLock::new(),
+            mail: Arc::<Mail>::default(),
         })
     }
 }

@@ -53,6 +53,7 @@ SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
           LEFT JOIN LATERAL (SELECT o.owner FROM dacapo.runs_open o
                               WHERE o.shard = b.shard AND o.run_id = b.run_id OFFSET 0) r ON true) AS inbox_waiting,
        EXISTS (SELECT FROM dacapo.activities a WHERE a.deadline <= statement_timestamp()) AS overdue,
+       EXISTS (SELECT FROM dacapo.outbox o WHERE o.due_at <= statement_timestamp() - $8 * interval '1 ms') AS outbox_waiting,
        LEAST((SELECT min(CASE WHEN r.owner IS NULL THEN t.fire_at ELSE t.fire_at + interval '1 s' END)
                 FROM (SELECT * FROM dacapo.timers t WHERE t.fire_at <= statement_timestamp() + $5 * interval '1 ms'
                        ORDER BY t.fire_at LIMIT 1000) t
@@ -89,6 +90,9 @@ const PRESENCE_GRACE: Duration = Duration::from_millis(400);
 /// The time after this process's own connection came (back) in which nobody's presence is missed: a server that has just
 /// started again holds nobody's, and all connect anew at the same time.
 const PRESENCE_AFTER_RECONNECT: Duration = Duration::from_secs(2);
+
+/// The time that the process which wrote rows of the outbox has for delivering them itself.
+const OUTBOX_GRACE: Duration = Duration::from_secs(2);
 
 /// The wait for the presence lock of a new worker; it joins without one after that.
 const PRESENCE_WAIT: Duration = Duration::from_secs(3);
@@ -135,6 +139,7 @@ impl PgStore {
             .bind(interest.lease.as_millis() as i64)
             .bind(i64::try_from(interest.busy).unwrap_or(i64::MAX))
             .bind(i64::try_from(interest.owned).unwrap_or(i64::MAX))
+            .bind(OUTBOX_GRACE.as_millis() as i64)
             .fetch_one(&self.read)
             .await
             .map_err(store_error)?;
@@ -156,6 +161,7 @@ impl PgStore {
             activities_ready: row.get("activities_ready"),
             inbox_waiting: row.get("inbox_waiting"),
             activities_overdue: row.get("overdue"),
+            outbox_waiting: row.get("outbox_waiting"),
             next_due_at: row.get::<Option<PgTime>, _>("next_due_at").map(|time| time.0),
         })
     }

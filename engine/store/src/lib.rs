@@ -15,7 +15,9 @@ mod fleet;
 mod hints;
 mod lists;
 mod load;
+mod outbox;
 mod ownership;
+mod questions;
 mod results;
 mod schema;
 mod store;
@@ -24,6 +26,7 @@ mod takeover;
 mod terminate;
 mod time;
 mod timers;
+mod updates;
 mod verify;
 
 pub use connection::PgStoreOptions;

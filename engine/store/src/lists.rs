@@ -202,7 +202,7 @@ fn read_activity(run: RunKey, row: &PgRow) -> StoreResult<ActivityInfo> {
         task_queue: row.get::<String, _>("task_queue").into(),
         attempt: row.get::<i32, _>("attempt") as u32,
         visible_at: row.get::<PgTime, _>("visible_at").0,
-        claimed_by: row.get::<Option<Uuid>, _>("claimed_by").map(WorkerId),
+        claimed_by: row.get::<Option<Uuid>, _>("claimed_by").filter(|id| !id.is_nil()).map(WorkerId),
         claimed_at: row.get::<Option<PgTime>, _>("claimed_at").map(|time| time.0),
         last_failure: row.get::<Option<&[u8]>, _>("last_failure").map(|bytes| read_failure(run, bytes)).transpose()?,
         last_heartbeat: row.get::<Option<&[u8]>, _>("last_heartbeat").map(payload).transpose()?,

@@ -96,9 +96,20 @@ pub(crate) fn read_message(run: RunKey, id: Uuid, body: &[u8]) -> StoreResult<Me
     Ok(Message { id: MessageId(id), body })
 }
 
+/// Stands between the JSON of an attempt and that of its state, if it has one: JSON never has this byte.
+pub(crate) const STATE_MARK: u8 = 0x1e;
+
 /// Reads the JSON of an attempt.
 pub(crate) fn read_task(run: RunKey, bytes: &[u8]) -> StoreResult<ActivityTask> {
-    serde_json::from_slice(bytes).map_err(|error| corrupt(&format!("an activity task of run {}", run.run_id), &error))
+    let task = bytes.split(|byte| *byte == STATE_MARK).next().unwrap_or_default();
+    serde_json::from_slice(task).map_err(|error| corrupt(&format!("an activity task of run {}", run.run_id), &error))
+}
+
+/// Reads what operators and the attempt itself have made of an activity, behind the JSON of the attempt.
+pub(crate) fn read_state(run: RunKey, bytes: &[u8]) -> StoreResult<AttemptState> {
+    let Some(state) = bytes.split(|byte| *byte == STATE_MARK).nth(1) else { return Ok(AttemptState::default()) };
+    serde_json::from_slice(state)
+        .map_err(|error| corrupt(&format!("the state of an activity of run {}", run.run_id), &error))
 }
 
 /// Reads the JSON of a failure.
@@ -131,8 +142,7 @@ fn activities(run: RunKey, row: &PgRow) -> StoreResult<Vec<(ActivityRow, Option<
             claimed_by_owner: claimers[at].is_some() && claimers[at] == row.get::<Option<Uuid>, _>("owner"),
             last_failure: failures[at].as_deref().map(|bytes| read_failure(run, bytes)).transpose()?,
             last_heartbeat: details[at].as_deref().map(payload).transpose()?,
-            // No row has been changed by an operator or is completed from outside: see `PgStore::write`.
-            state: AttemptState::default(),
+            state: read_state(run, &tasks[at])?,
             task: Box::new(task),
         };
         activities.push((activity, claimers[at].map(WorkerId)));

@@ -1,10 +1,11 @@
 //! What runs leave behind: ends, histories, published values.
 
 use dacapo_core::{
-    EventKind, Failure, Payload, RunKey, RunStatus,
+    EventKind, Failure, Payload, RunId, RunKey, RunStatus,
     store::{RunResult, StoreError, StoreResult, StoredTransition},
 };
 use sqlx::{Row, postgres::PgRow};
+use uuid::Uuid;
 
 use crate::{
     PgStore,
@@ -16,7 +17,7 @@ use crate::{
 
 /// The end as the row says it; where the value was too large for the row, the last row of the history.
 const RESULTS: &str = "
-SELECT c.shard, c.run_id, c.status, c.result, c.failure, c.closed_at, h.first_event_id, h.events AS last_events
+SELECT c.shard, c.run_id, c.status, c.result, c.failure, c.closed_at, c.successor, h.first_event_id, h.events AS last_events
   FROM unnest($1::int2[], $2::uuid[]) k (shard, run_id),
        LATERAL (SELECT * FROM dacapo.runs_closed c WHERE c.shard = k.shard AND c.run_id = k.run_id OFFSET 0) c
   LEFT JOIN LATERAL (SELECT h.first_event_id, h.events FROM dacapo.history h
@@ -98,7 +99,8 @@ pub(crate) fn read_result(row: &PgRow) -> StoreResult<RunResult> {
     if let Some(bytes) = row.get::<Option<&[u8]>, _>("last_events") {
         (result, failure) = read_end(run, row.get("first_event_id"), bytes)?;
     }
-    Ok(RunResult { status, result, failure, closed_at: row.get::<PgTime, _>("closed_at").0 })
+    let successor = row.get::<Option<Uuid>, _>("successor").map(RunId);
+    Ok(RunResult { status, result, failure, closed_at: row.get::<PgTime, _>("closed_at").0, successor })
 }
 
 fn read_end(run: RunKey, first_event_id: i64, bytes: &[u8]) -> StoreResult<(Option<Payload>, Option<Failure>)> {

@@ -10,7 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use dacapo_core::{
-    Message, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId, WorkflowId,
+    Message, MessageId, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId, WorkflowId,
+    query::{Query, QueryAnswer},
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
         ClaimedRuns, HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply,
@@ -18,10 +19,12 @@ use dacapo_core::{
         SendOutcome, StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
         WorkerRegistration, WriteOutcome,
     },
+    update::UpdateStage,
 };
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use crate::{
     committer::Committer,
@@ -114,24 +117,13 @@ async fn within<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T>
     })
 }
 
-/// Refuses what would be lost: a transition is written whole or not at all.
-fn not_written(part: &str) -> StoreError {
-    StoreError::Rejected { problem: format!("this store cannot write {part} of a transition") }
-}
-
 #[async_trait]
 impl Store for PgStore {
     fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>) {
-        if let Some(part) = write.transition.part_between_runs() {
-            return reply.send(WriteOutcome::Rejected(not_written(part)));
-        }
         self.committer.write(write, reply);
     }
 
     fn start(&self, start: StartWrite, reply: Reply<StoreResult<StartOutcome>>) {
-        if let Some(part) = start.transition.part_between_runs() {
-            return reply.send(Err(not_written(part)));
-        }
         self.committer.start(start, reply);
     }
 
@@ -217,6 +209,10 @@ impl Store for PgStore {
         within(self.expire_attempts(limit)).await
     }
 
+    async fn deliver_outbox(&self, limit: i64) -> StoreResult<u64> {
+        within(self.deliver_rows(limit)).await
+    }
+
     async fn sweep(&self) -> StoreResult<Vec<SweepFinding>> {
         self.sweep_all().await
     }
@@ -266,6 +262,30 @@ impl Store for PgStore {
 
     async fn published_names(&self, run: RunKey) -> StoreResult<Vec<String>> {
         self.read_published_names(run).await
+    }
+
+    async fn update_stage(&self, run: RunKey, update_id: &str, message: MessageId) -> StoreResult<Option<UpdateStage>> {
+        within(self.read_update_stage(run, update_id, message)).await
+    }
+
+    async fn ask(&self, run: RunKey, query: &Query) -> StoreResult<bool> {
+        within(self.put_question(run, query)).await
+    }
+
+    async fn questions(&self, worker: WorkerId, runs: &[RunKey]) -> StoreResult<Vec<(RunKey, Query)>> {
+        within(self.read_questions(worker, runs)).await
+    }
+
+    async fn answer_question(&self, run: RunKey, query: Uuid, answer: QueryAnswer) -> StoreResult<()> {
+        within(self.write_answer(run, query, &answer)).await
+    }
+
+    async fn answer_to(&self, run: RunKey, query: Uuid) -> StoreResult<Option<QueryAnswer>> {
+        within(self.read_answer(run, query)).await
+    }
+
+    async fn withdraw_question(&self, run: RunKey, query: Uuid) -> StoreResult<()> {
+        within(self.remove_question(run, query)).await
     }
 
     async fn workers(&self) -> StoreResult<Vec<WorkerInfo>> {

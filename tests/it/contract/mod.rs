@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a case fails by it")]
 
 mod activities;
+mod between;
 mod claims;
 mod fleet;
 mod lab;
 mod messages;
+mod operations;
 mod postgres;
 mod queries;
 mod starts;
@@ -128,6 +130,35 @@ contract! {
         a_timer_that_was_given_up_is_not_moved,
         timers_move_in_batches_earliest_first,
         a_runs_timeout_is_a_timer_that_ends_it;
+    between:
+        a_child_is_started_and_its_parent_told,
+        a_child_under_a_taken_id_is_refused,
+        a_write_that_is_fenced_wants_nothing_of_others,
+        a_start_and_its_first_step_want_something_together,
+        signals_between_runs_arrive_in_order_and_are_answered,
+        a_signal_to_nobody_fails_in_the_senders_history,
+        what_a_closed_run_wanted_is_done_all_the_same,
+        a_parent_that_closes_does_to_its_children_what_it_said,
+        racing_deliveries_deliver_each_row_once_and_in_order,
+        what_nobody_delivers_is_found_by_a_beat,
+        a_run_ends_and_its_successor_begins_in_one_write,
+        a_fenced_end_has_no_successor,
+        a_successor_stays_with_its_writer_while_that_lives,
+        a_failed_run_is_retried_after_its_wait,
+        a_chain_is_followed_and_a_stranger_left_alone,
+        a_thousand_children_are_started_and_answered,
+        a_run_that_is_terminated_by_anybody_tells_its_relatives,
+        a_message_to_a_run_that_never_was_is_not_found;
+    operations:
+        a_paused_activity_waits_until_it_is_let_go,
+        attempts_are_counted_from_a_reset_on,
+        an_attempt_that_is_completed_from_outside_is_nobodys,
+        a_promise_to_complete_later_has_its_timeouts,
+        what_lists_show_is_what_the_workflow_made_of_it,
+        who_waits_for_an_update_hears_how_far_it_is,
+        a_run_that_closes_answers_its_updates,
+        a_question_reaches_the_owner_and_leaves_no_trace,
+        a_question_wakes_a_run_that_nobody_owns;
     queries:
         results_say_how_runs_ended,
         a_large_result_is_read_as_it_was_written,

@@ -65,6 +65,8 @@ pub struct Beat {
     pub inbox_waiting: bool,
     /// Whether activity rows have passed their deadline.
     pub activities_overdue: bool,
+    /// Whether rows of the outbox wait for longer than it takes the process that wrote them to deliver them.
+    pub outbox_waiting: bool,
     /// When the next timer that nobody watches, or the next delayed row on the queues, is due; may lie in the past.
     pub next_due_at: Option<Timestamp>,
 }

@@ -25,6 +25,12 @@ pub enum Hint {
     Closed(Vec<RunKey>),
     /// Runs closed, and this is how: what is small enough for a hint needs no look-up.
     Ended(Vec<(RunKey, RunResult)>),
+    /// Rows of the outbox wait that this process wrote.
+    Outbox,
+    /// Questions wait for runs of this process.
+    Asked(Vec<RunKey>),
+    /// Updates of runs have moved on or questions have an answer, by a write of this process.
+    Updated(Vec<RunKey>),
     /// A worker left or died: look for what it owned.
     WorkerGone,
     /// Hints may have been lost: look at everything.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::Event,
     failure::Failure,
-    ids::{ActivityId, Namespace, RunKey, TaskQueue, TimerId, WorkerId, WorkflowId, WorkflowType},
+    ids::{ActivityId, Namespace, RunId, RunKey, TaskQueue, TimerId, WorkerId, WorkflowId, WorkflowType},
     payload::Payload,
     run::RunStatus,
     time::Timestamp,
@@ -73,6 +73,8 @@ pub struct RunResult {
     pub failure: Option<Failure>,
     /// When.
     pub closed_at: Timestamp,
+    /// The run that goes on with the work under the same workflow id: after continue-as-new, for a retry, after a reset.
+    pub successor: Option<RunId>,
 }
 
 /// What a run waits for.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dacapo_core::{RunId, WorkflowId, payload::PayloadError, start::InvalidStart, store::StoreError};
+use dacapo_core::{
+    Failure, RunId, TaskQueue, WorkflowId, payload::PayloadError, start::InvalidStart, store::StoreError,
+};
 
 /// Why a call of the client did not do what it was asked; each says what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -76,6 +78,62 @@ pub enum ClientError {
         /// The values that it has published.
         published: Vec<String>,
     },
+    /// The workflow's code refused an update.
+    #[error("workflow `{workflow_id}` refused update `{update_id}`: {}", failure.message)]
+    UpdateRejected {
+        /// The workflow id.
+        workflow_id: WorkflowId,
+        /// The update.
+        update_id: String,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// The run closed before an update ended.
+    #[error("workflow `{workflow_id}` did not end update `{update_id}`: {}", failure.message)]
+    UpdateAborted {
+        /// The workflow id.
+        workflow_id: WorkflowId,
+        /// The update.
+        update_id: String,
+        /// How far it had come.
+        failure: Box<Failure>,
+    },
+    /// The workflow's code has no such query at this point of its life.
+    #[error("workflow `{workflow_id}` has no query `{name}`; {}", queries(known))]
+    QueryUnknown {
+        /// The workflow id.
+        workflow_id: WorkflowId,
+        /// The query.
+        name: String,
+        /// The queries that it has.
+        known: Vec<String>,
+    },
+    /// The workflow's code could not answer.
+    #[error("workflow `{workflow_id}` could not answer query `{name}`: {}", failure.message)]
+    QueryFailed {
+        /// The workflow id.
+        workflow_id: WorkflowId,
+        /// The query.
+        name: String,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// Nobody answered in time.
+    #[error(
+        "nobody answered query `{name}` of workflow `{workflow_id}` within {} ms: see whether a live worker serves the queue \
+         `{task_queue}` (`dacapo workers`) and what the workflow waits for (`dacapo describe {workflow_id}`)",
+        waited_for.as_millis()
+    )]
+    QueryTimedOut {
+        /// The workflow id.
+        workflow_id: WorkflowId,
+        /// The query.
+        name: String,
+        /// The queue of the run.
+        task_queue: TaskQueue,
+        /// How long the caller waited.
+        waited_for: Duration,
+    },
     /// The database did not answer for the whole time that the client tries.
     #[error(
         "the database has not answered for {} s: {problem}; whether the call took effect is not known, repeating it \
@@ -113,6 +171,10 @@ impl From<PayloadError> for ClientError {
 
 fn of_run(run_id: Option<RunId>) -> String {
     run_id.map(|run_id| format!(" with run {run_id}")).unwrap_or_default()
+}
+
+fn queries(known: &[String]) -> String {
+    if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) }
 }
 
 fn names(published: &[String]) -> String {

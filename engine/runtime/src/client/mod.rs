@@ -6,7 +6,10 @@
 //!
 //! Deliberately absent: types of inputs and results, which the SDK's handles add.
 
+mod ask;
 mod error;
+mod operate;
+mod update;
 pub(crate) mod waits;
 
 use std::{
@@ -27,8 +30,12 @@ use dacapo_core::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-pub use self::error::ClientError;
 use self::waits::Waits;
+pub use self::{
+    ask::QUERY_TIMEOUT,
+    error::ClientError,
+    update::{SentUpdate, Update, UpdateWait},
+};
 use crate::{
     clock::Clock,
     describe::{Description, explain},
@@ -273,7 +280,8 @@ impl Client {
         self.persist(|| self.shared.store.published_names(run)).await
     }
 
-    /// Waits until a run is closed, for as long as it takes, and through any trouble of the database.
+    /// Waits until a run and those that go on for it are closed, for as long as it takes, and through any trouble of the
+    /// database.
     ///
     /// # Errors
     /// [`ClientError::NotFound`], or [`ClientError::Store`] when the run's end can never be read.
@@ -285,11 +293,21 @@ impl Client {
         self.result_of(run).await
     }
 
-    /// Waits as [`Client::result`] does, for a run that is known to exist, such as that of a [`Started`].
+    /// Waits as [`Client::result`] does, for a run that is known to exist, such as that of a [`Started`]. A run that another
+    /// goes on for (after continue-as-new, for a retry, after a reset) is followed to the end of the last.
     ///
     /// # Errors
     /// [`ClientError::Store`] when the run's end can never be read.
-    pub async fn result_of(&self, run: RunKey) -> Result<RunResult, ClientError> {
+    pub async fn result_of(&self, mut run: RunKey) -> Result<RunResult, ClientError> {
+        loop {
+            let result = self.end_of(run).await?;
+            let Some(successor) = result.successor else { return Ok(result) };
+            run.run_id = successor;
+        }
+    }
+
+    /// Waits until this very run is closed, whatever follows it.
+    async fn end_of(&self, run: RunKey) -> Result<RunResult, ClientError> {
         let Some(time) = self.shared.clock.virtual_time() else { return Ok(self.shared.waits.wait(run).await?) };
         let (_waiting, given_up) = time.wait_for(run);
         tokio::select! {
@@ -408,15 +426,19 @@ impl Client {
     /// Sends a message to a run. When only the workflow id is given and its newest run closes meanwhile, the message
     /// follows to the run that was started after it.
     async fn send(&self, to: &WorkflowExecution, body: MessageBody) -> Result<(), ClientError> {
+        self.send_message(to, self.message(body)).await.map(|_| ())
+    }
+
+    /// As [`Client::send`]; gives the run that has the message.
+    async fn send_message(&self, to: &WorkflowExecution, message: Message) -> Result<RunKey, ClientError> {
         let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
-        let message = self.message(body);
         let mut run = match to.run_id {
             Some(run_id) => RunKey { shard: Shard::of(&self.namespace, &to.workflow_id), run_id },
             None => self.open_run(to).await?,
         };
         loop {
             match self.deliver(run, &message).await? {
-                SendOutcome::Accepted => return Ok(()),
+                SendOutcome::Accepted => return Ok(run),
                 SendOutcome::TooManySignals => {
                     return Err(ClientError::TooManySignals { workflow_id: to.workflow_id.clone() });
                 }

@@ -199,7 +199,13 @@ impl Registry {
                     waiting.started.clear();
                     runs.extend(waiting.runs.keys().copied());
                 }
-                Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Inbox(_) | Hint::WorkerGone => {}
+                Hint::RunsReady(_)
+                | Hint::ActivitiesReady(_)
+                | Hint::Inbox(_)
+                | Hint::Outbox
+                | Hint::Asked(_)
+                | Hint::Updated(_)
+                | Hint::WorkerGone => {}
             }
             next = hints.next().now_or_never();
         }

@@ -102,16 +102,17 @@ impl State {
 
     fn timed_out(&self, slot: &ActivitySlot) -> Option<ActivityOutcome> {
         let task = &slot.row.task;
-        let passed = match slot.claim {
-            Some(claim) => task.running_deadline(claim.claimed_at, claim.heard_at),
-            None => task.waiting_deadline(),
+        let passed = match (slot.claim, slot.row.state.asynchronous_since) {
+            (Some(claim), _) => task.running_deadline(claim.claimed_at, claim.heard_at),
+            (None, Some(since)) => task.running_deadline(since, slot.heard_at),
+            (None, None) => task.waiting_deadline(),
         };
         let (_, timeout) = passed?;
         let worker = slot.claim.and_then(|claim| self.workers.get(&claim.worker));
         Some(ActivityOutcome {
             activity_id: slot.row.activity_id,
             attempt: slot.row.attempt,
-            started_at: slot.claim.map(|claim| claim.claimed_at),
+            started_at: slot.claim.map(|claim| claim.claimed_at).or(slot.row.state.asynchronous_since),
             identity: worker.map(|row| row.registration.identity.clone()).unwrap_or_default(),
             last_heartbeat: slot.row.last_heartbeat.clone(),
             result: ActivityResult::TimedOut { timeout },

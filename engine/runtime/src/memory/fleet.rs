@@ -1,7 +1,9 @@
 //! Membership of the fleet, and what becomes of those who leave it.
 
+use std::time::Duration;
+
 use dacapo_core::{
-    ActivityId, Failure, MessageId, RunKey, Timestamp, WorkerId,
+    ActivityId, Failure, RunKey, Timestamp, WorkerId,
     activity::{ActivityOutcome, ActivityResult},
     limits,
     message::MessageBody,
@@ -9,6 +11,9 @@ use dacapo_core::{
 };
 
 use super::state::{State, WorkerRow};
+
+/// The time that the process which wrote rows of the outbox has for delivering them itself.
+const OUTBOX_GRACE: Duration = Duration::from_secs(2);
 
 impl State {
     /// Adds a worker.
@@ -58,6 +63,7 @@ impl State {
             runs_ready,
             activities_ready,
             inbox_waiting: self.inbox.keys().any(|run| self.open.get(run).is_some_and(|it| it.owner == Some(worker))),
+            outbox_waiting: self.outbox.values().any(|slot| slot.written_at.plus(OUTBOX_GRACE) <= now),
             activities_overdue: self.activities.keys().any(|key| self.is_overdue(*key, now)),
             next_due_at: [next_run, next_activity, next_timer, next_deadline].into_iter().flatten().min(),
         })
@@ -144,7 +150,7 @@ impl State {
     pub(super) fn report(&mut self, key: (RunKey, ActivityId), outcome: ActivityOutcome, now: Timestamp) {
         let Some(slot) = self.activities.get_mut(&key) else { return };
         (slot.reported, slot.claim, slot.deadline) = (true, None, None);
-        let id = MessageId::activity_outcome(key.0.run_id, key.1, outcome.attempt);
+        let id = outcome.message_id(key.0.run_id);
         self.deliver(key.0, id, MessageBody::ActivityOutcome(Box::new(outcome)), now);
     }
 

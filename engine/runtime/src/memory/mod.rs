@@ -10,7 +10,9 @@ mod activities;
 mod claim;
 mod fleet;
 mod inbox;
+mod outbox;
 mod query;
+mod questions;
 mod rest;
 mod start;
 mod state;
@@ -27,7 +29,9 @@ use std::{
 
 use async_trait::async_trait;
 use dacapo_core::{
-    ActivityId, Message, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId, WorkflowId,
+    ActivityId, Message, MessageId, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId,
+    WorkflowId,
+    query::{Query, QueryAnswer},
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
         ClaimedRuns, HeartbeatAnswer, Hint, HintBoard, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun,
@@ -35,7 +39,9 @@ use dacapo_core::{
         SendOutcome, StartOutcome, StartWrite, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
         WorkerRegistration, WriteOutcome,
     },
+    update::UpdateStage,
 };
+use uuid::Uuid;
 
 use self::state::State;
 
@@ -223,6 +229,10 @@ impl Store for MemoryStore {
         Ok(self.commit(|state, now| state.expire_activities(limit, now)))
     }
 
+    async fn deliver_outbox(&self, limit: i64) -> StoreResult<u64> {
+        self.commit(|state, now| state.deliver_outbox(limit, now))
+    }
+
     async fn sweep(&self) -> StoreResult<Vec<SweepFinding>> {
         Ok(self.commit(State::sweep))
     }
@@ -272,6 +282,35 @@ impl Store for MemoryStore {
 
     async fn published_names(&self, run: RunKey) -> StoreResult<Vec<String>> {
         Ok(self.read(|state, _| state.published_names(run)))
+    }
+
+    async fn update_stage(&self, run: RunKey, update_id: &str, message: MessageId) -> StoreResult<Option<UpdateStage>> {
+        Ok(self.read(|state, _| {
+            let stage = |message| state.updates.get(&(run, update_id.to_owned(), message)).cloned();
+            UpdateStage::furthest(stage(Some(message)), stage(None))
+        }))
+    }
+
+    async fn ask(&self, run: RunKey, query: &Query) -> StoreResult<bool> {
+        Ok(self.commit(|state, now| state.ask(run, query, now)))
+    }
+
+    async fn questions(&self, worker: WorkerId, runs: &[RunKey]) -> StoreResult<Vec<(RunKey, Query)>> {
+        Ok(self.read(|state, _| state.questions(worker, runs)))
+    }
+
+    async fn answer_question(&self, run: RunKey, query: Uuid, answer: QueryAnswer) -> StoreResult<()> {
+        self.commit(|state, _| state.answer(run, query, answer));
+        Ok(())
+    }
+
+    async fn answer_to(&self, run: RunKey, query: Uuid) -> StoreResult<Option<QueryAnswer>> {
+        Ok(self.read(|state, _| state.questions.get(&(run, query)).and_then(|(_, answer)| answer.clone())))
+    }
+
+    async fn withdraw_question(&self, run: RunKey, query: Uuid) -> StoreResult<()> {
+        self.commit(|state, _| state.questions.remove(&(run, query)));
+        Ok(())
     }
 
     async fn workers(&self) -> StoreResult<Vec<WorkerInfo>> {

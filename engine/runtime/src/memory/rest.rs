@@ -16,6 +16,7 @@ impl State {
                 None => !self.would_be_begun(slot, now),
             })
             && !self.activities.keys().any(|key| self.is_overdue(*key, now))
+            && (self.outbox.is_empty() || !self.workers.keys().any(|worker| self.is_live(*worker, now)))
     }
 
     fn would_be_claimed(&self, run: &RunKey, now: Timestamp) -> bool {

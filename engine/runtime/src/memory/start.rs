@@ -11,11 +11,6 @@ use super::state::{OpenRun, RunFacts, State};
 impl State {
     /// Starts a run, or says what stands in its way.
     pub(super) fn start(&mut self, start: StartWrite, now: Timestamp) -> StoreResult<StartOutcome> {
-        if let Some(part) = start.transition.part_between_runs() {
-            // A transition is written whole or not at all.
-            let problem = format!("this store cannot write {part} of a transition");
-            return Err(StoreError::Rejected { problem });
-        }
         let key = start.request.key();
         let id = (start.request.namespace.clone(), start.request.workflow_id.clone());
         // A start without a request id that may be answered with another run is remembered by its own run id, so that
@@ -45,7 +40,6 @@ impl State {
             return Ok(refused);
         }
         self.start_requests.extend(request.map(|request| (request, key)));
-        self.open_ids.insert(id, key);
         self.insert_run(start, now);
         Ok(StartOutcome::Started)
     }
@@ -106,7 +100,8 @@ impl State {
         self.end_from_outside(run, MessageId(start.request.run_id.0), body, now)
     }
 
-    fn insert_run(&mut self, start: StartWrite, now: Timestamp) {
+    /// Opens a run with all of its first rows; its workflow id is free.
+    pub(super) fn insert_run(&mut self, start: StartWrite, now: Timestamp) {
         let StartWrite { request, transition, owner, ready_at } = start;
         let key = request.key();
         let owner_epoch = i32::from(owner.is_some());
@@ -124,6 +119,7 @@ impl State {
                 ProblemChange::Keep | ProblemChange::Clear => None,
             },
         };
+        self.open_ids.insert((request.namespace.clone(), request.workflow_id.clone()), key);
         self.open.insert(key, run);
         self.write_rows(owner, &transition, now);
         let stored = StoredTransition { owner_epoch, written_at: now, events: transition.events };

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dacapo_core::{
-    ActivityId, MessageBody, MessageId, Namespace, Payload, RunKey, StartWorkflow, TaskQueue, TimerId, Timestamp,
-    WorkerId, WorkflowId, WorkflowType,
+    ActivityId, MessageBody, MessageId, Namespace, Payload, RunId, RunKey, StartWorkflow, TaskQueue, TimerId,
+    Timestamp, WorkerId, WorkflowId, WorkflowType,
+    outbox::OutboxRow,
+    query::{Query, QueryAnswer},
     store::{Hint, RunInfo, RunResult, StoreError, StoreResult, StoredTransition, WorkerRegistration},
     transition::{ActivityRow, Problem},
+    update::UpdateStage,
 };
+use uuid::Uuid;
 
 /// What does not change from a run's start to its end.
 #[derive(Debug, Clone)]
@@ -21,6 +25,8 @@ pub(super) struct RunFacts {
     pub(super) started_at: Timestamp,
     pub(super) memo: Option<Payload>,
     pub(super) search_attributes: Option<Payload>,
+    /// The first run of its chain.
+    pub(super) first_run_id: RunId,
 }
 
 impl RunFacts {
@@ -35,8 +41,16 @@ impl RunFacts {
             started_at,
             memo: start.memo.clone(),
             search_attributes: start.search_attributes.clone(),
+            first_run_id: start.lineage.as_ref().and_then(|it| it.first_run_id).unwrap_or(start.run_id),
         }
     }
+}
+
+/// A row of `outbox`.
+#[derive(Debug)]
+pub(super) struct OutboxSlot {
+    pub(super) row: OutboxRow,
+    pub(super) written_at: Timestamp,
 }
 
 /// A row of `runs_open`.
@@ -81,6 +95,8 @@ pub(super) struct ActivitySlot {
     /// Whether the attempt's outcome is on its way to the run: nobody may claim it any more.
     pub(super) reported: bool,
     pub(super) deadline: Option<Timestamp>,
+    /// When the row was written: with each sign of life of an attempt that is completed from outside.
+    pub(super) heard_at: Timestamp,
 }
 
 impl ActivitySlot {
@@ -130,6 +146,11 @@ pub(super) struct State {
     pub(super) timers: BTreeMap<(RunKey, TimerId), Timestamp>,
     pub(super) workers: BTreeMap<WorkerId, WorkerRow>,
     pub(super) published: BTreeMap<(RunKey, String), Payload>,
+    pub(super) outbox: BTreeMap<(RunKey, MessageId), OutboxSlot>,
+    /// Questions, and their answers.
+    pub(super) questions: BTreeMap<(RunKey, Uuid), (Query, Option<QueryAnswer>)>,
+    /// What became of updates; without a message, for everyone who waits.
+    pub(super) updates: BTreeMap<(RunKey, String, Option<MessageId>), UpdateStage>,
     pub(super) blobs: BTreeMap<String, Vec<u8>>,
     /// Told after the lock is released, as Postgres tells after the commit.
     pub(super) hints: Vec<Hint>,

@@ -1,7 +1,7 @@
 //! One run of this process, between its steps.
 
 use dacapo_core::{
-    ActivityId, Event, Run, RunKey, RunStatus, StartWorkflow, Timestamp, Transition, WorkerId,
+    ActivityId, Event, Message, Run, RunKey, RunStatus, StartWorkflow, Timestamp, Transition, WorkerId,
     store::{LoadedRun, RunResult, StartOutcome, StoreResult},
     transition::{ActivityTask, TimerRow},
 };
@@ -33,6 +33,8 @@ pub(super) struct AfterCommit {
     pub(super) closes: Option<RunStatus>,
     /// The end of the run, where its closing event says all of it.
     pub(super) result: Option<RunResult>,
+    /// The run that begins with the end of this one, if it stays in this process.
+    pub(super) successor: Option<Box<LoadedRun>>,
 }
 
 /// A start whose answer is awaited.
@@ -42,6 +44,8 @@ pub(super) struct Starting {
     pub(super) first: Option<Box<(StartWorkflow, Transition)>>,
     pub(super) after: AfterCommit,
     pub(super) reply: oneshot::Sender<StoreResult<StartOutcome>>,
+    /// Whether the start leaves something in the inbox.
+    pub(super) has_mail: bool,
     /// The step that closes the run at once; a start by itself never does.
     pub(super) then: Option<(Transition, AfterCommit)>,
 }
@@ -82,6 +86,8 @@ pub(super) struct Actor {
     pub(super) adoption: Option<Adoption>,
     /// Activities whose row says that this process keeps the attempt for itself.
     pub(super) mine: Vec<ActivityId>,
+    /// Updates that wait in the inbox for an answer of the code: given again with every step.
+    pub(super) updates: Vec<Message>,
     /// Timers in the write under way.
     pub(super) timers_written: Vec<TimerRow>,
     /// The step count of the thread when the run was last used.
@@ -104,6 +110,7 @@ impl Actor {
             retry_at: None,
             adoption: None,
             mine: Vec::new(),
+            updates: Vec::new(),
             timers_written: Vec::new(),
             touched: 0,
         }

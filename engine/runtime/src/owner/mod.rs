@@ -7,6 +7,7 @@
 //! SQL, decisions (they are in core), and the code of workflows (it is behind [`crate::Executor`]).
 
 mod actor;
+mod question;
 mod rest;
 mod settle;
 mod start;
@@ -18,13 +19,14 @@ mod watchdog;
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use dacapo_core::{
     ActivityId, ActivityOutcome, Message, Payload, RunKey, StartWorkflow, Store, Timestamp, WorkerId,
+    query::Query,
     store::{LoadedRun, ReleaseOutcome, StartOutcome, StoreResult, WriteOutcome},
 };
 use tokio::{runtime::Handle, sync::Notify};
@@ -64,6 +66,10 @@ pub(crate) struct Context {
     pub(crate) activity_due: crate::roles::Alarm,
     /// When the next timer that no owner watches is due, as far as this process knows.
     pub(crate) timer_due: Arc<crate::roles::Alarm>,
+    /// The threads, for runs that begin with the end of others.
+    pub(crate) owners: OnceLock<Owners>,
+    /// Which inboxes are to be read.
+    pub(crate) mail: Arc<crate::roles::inbox::Mail>,
 }
 
 impl Context {
@@ -131,6 +137,8 @@ pub(crate) enum ToOwner {
     Drain,
     /// The registration is over: forget everything.
     Forget,
+    /// Let the code of a run answer a question.
+    Ask(Box<question::Question>),
     /// Time has moved: look at the alarms.
     Look,
     /// Look at the channel's end.
@@ -171,6 +179,10 @@ impl Owners {
 
     pub(crate) fn message(&self, run: RunKey, message: Message) {
         self.tell(run, ToOwner::Input(run, Input::Message(message)));
+    }
+
+    pub(crate) fn ask(&self, run: RunKey, query: Query) {
+        self.tell(run, ToOwner::Ask(Box::new(question::Question { run, query, events: None })));
     }
 
     pub(crate) fn outcome(&self, run: RunKey, outcome: ActivityOutcome) {
@@ -220,5 +232,5 @@ impl std::fmt::Debug for Owners {
 /// The time at which somebody should take a run that is given back: at once when its workflow has something to do,
 /// after a start delay, or when something wakes it.
 fn ready_at(run: &dacapo_core::Run, now: Timestamp) -> Option<Timestamp> {
-    (run.unseen || run.task.is_some()).then(|| run.first_task_at().max(now))
+    (!run.is_paused() && (run.unseen || run.task.is_some())).then(|| run.first_task_at().max(now))
 }

@@ -72,6 +72,9 @@ impl WorkflowThread {
             state.actors.remove(&key);
             self.executor.evict(key);
             self.one_less();
+            if let Some(successor) = after.successor {
+                self.own(*successor);
+            }
             return;
         }
         actor.phase = Phase::Idle;
@@ -92,6 +95,17 @@ impl WorkflowThread {
             || (actor.retry_at.is_none() && actor.run.wants_task(context.clock.now()));
         if more {
             state.dirty.push_back(key);
+        }
+    }
+
+    /// Takes a run that began with the end of another, on the thread that its id names.
+    fn own(&self, successor: LoadedRun) {
+        let context = &self.shared.context;
+        let run = successor.key;
+        if let Some(owners) = context.owners.get() {
+            owners.claimed(successor);
+            // A message may have come since the commit, for a run that no thread knew yet.
+            context.mail.wanted(&[run]);
         }
     }
 

@@ -35,8 +35,10 @@ impl WorkflowThread {
             }
         };
         let mut actor = Actor::new(run, 1, first.events.clone());
+        let has_mail = !first.inbox.is_empty();
         let first = Some(Box::new((request, first)));
-        actor.phase = Phase::Starting(Box::new(Starting { first, after: AfterCommit::default(), reply, then: None }));
+        let starting = Starting { first, after: AfterCommit::default(), reply, has_mail, then: None };
+        actor.phase = Phase::Starting(Box::new(starting));
         state.actors.insert(key, actor);
         context.owned.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         state.dirty.push_back(key);
@@ -75,7 +77,7 @@ impl WorkflowThread {
     pub(super) fn started(&mut self, state: &mut State, key: RunKey, outcome: StoreResult<StartOutcome>) {
         let Some(actor) = state.actors.get_mut(&key) else { return };
         let Phase::Starting(starting) = std::mem::replace(&mut actor.phase, Phase::Idle) else { return };
-        let Starting { after, reply, then, .. } = *starting;
+        let Starting { after, reply, has_mail, then, .. } = *starting;
         let here = matches!(outcome, Ok(StartOutcome::Started | StartOutcome::Duplicate { owned: true, .. }));
         let _ = reply.send(outcome);
         if !here {
@@ -83,6 +85,9 @@ impl WorkflowThread {
             return;
         }
         metrics::counter!("dacapo_workflow_starts_total").increment(1);
+        if has_mail {
+            self.shared.context.mail.wanted(&[key]);
+        }
         let timers = std::mem::take(&mut actor.timers_written);
         let Some((transition, after_close)) = then else {
             self.committed(state, key, &timers, after);

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Instant};
 
 use dacapo_core::{
-    Failure, Run, RunKey, Timestamp, Transition, UpdateRequest,
+    Failure, Message, MessageBody, MessageId, Run, RunKey, Timestamp, Transition, UpdateRequest,
     apply::{RefusedCommand, Turn},
     event::WorkflowTaskFailedCause,
     limits,
-    store::{Reply, RunWrite},
-    transition::ActivityTask,
+    store::{LoadedRun, Reply, RunWrite},
+    transition::{ActivityTask, Successor},
 };
 
 use super::{
@@ -48,7 +48,12 @@ impl WorkflowThread {
             && actor.adoption.is_none()
             && !self.runs_activities(actor)
         {
-            state.to_release.push(key);
+            if actor.updates.is_empty() {
+                state.to_release.push(key);
+            } else {
+                // With something in its inbox it cannot be given back; it is taken over when this process has left.
+                self.forget(&mut state, key);
+            }
             return;
         }
         let something = !actor.inputs.is_empty() || actor.adoption.is_some() || actor.run.wants_task(now);
@@ -117,7 +122,7 @@ impl WorkflowThread {
         self.shared.context.store.write(write, reply);
     }
 
-    fn running(&self, actor: &Actor, inputs: &[Input]) -> RunningTask {
+    pub(super) fn running(&self, actor: &Actor, inputs: &[Input]) -> RunningTask {
         let timeout = actor.run.started.workflow_task_timeout_ms.map(std::time::Duration::from_millis);
         RunningTask {
             key: actor.key(),
@@ -136,8 +141,10 @@ impl WorkflowThread {
         let shared = Arc::clone(&self.shared);
         let context = &shared.context;
         let mut wishes = Wishes::default();
-        let Actor { run, events, cached, whole, failures, retry_at, adoption, mine, .. } = actor;
+        let Actor { run, events, cached, whole, failures, retry_at, adoption, mine, updates, .. } = actor;
+        let inputs = without_known_updates(inputs, updates);
         let mut turn = Turn::begin(run, now);
+        updates.iter().for_each(|update| turn.message(update.clone()));
         for input in &inputs {
             take_input(&mut turn, input.clone(), &context.identity, &mut wishes);
         }
@@ -177,7 +184,9 @@ impl WorkflowThread {
         if !ran && (*cached || *whole) {
             events.extend(turn.events().iter().cloned());
         }
+        updates.extend(inputs.iter().filter_map(as_update).cloned());
         let (transition, after) = self.place(turn, wishes, inputs);
+        updates.retain(|update| !transition.consumed.contains(&update.id));
         Made::Step(Box::new((transition, after)))
     }
 
@@ -225,7 +234,49 @@ impl WorkflowThread {
         after.offered_at = out.activities.iter().filter(|row| !row.claimed_by_owner).map(|row| row.visible_at).min();
         after.result = out.events.last().filter(|_| out.closes.is_some()).and_then(crate::engine::result_of);
         after.cancels = out.cancel_requests().collect();
+        after.successor = out.successor.as_deref_mut().and_then(|successor| self.keep(successor));
         (out, after)
+    }
+
+    /// Keeps a successor that this process may run at once, and gives it as it will be once it is written.
+    fn keep(&self, successor: &mut Successor) -> Option<Box<LoadedRun>> {
+        let context = &self.shared.context;
+        let request = &successor.request;
+        successor.owned = !context.is_draining()
+            && request.namespace == context.options.namespace
+            && context.options.queues.contains(&request.task_queue)
+            && context.factory.workflow_types().contains(&request.workflow_type)
+            && successor.ready_at <= context.clock.now()
+            && successor.transition.attempts.is_empty();
+        successor.owned.then(|| {
+            Box::new(LoadedRun {
+                key: request.key(),
+                owner: Some(context.worker),
+                owner_epoch: 1,
+                events: successor.transition.events.clone(),
+                inbox: successor.transition.inbox.clone(),
+                activities: successor.transition.activities.iter().map(|row| (row.clone(), None)).collect(),
+            })
+        })
+    }
+}
+
+/// Drops requests that the run was given before: an inbox is read again as long as something waits in it.
+fn without_known_updates(inputs: Vec<Input>, known: &[Message]) -> Vec<Input> {
+    let mut given: Vec<MessageId> = known.iter().map(|update| update.id).collect();
+    let mut is_new = |input: &Input| {
+        let Some(update) = as_update(input) else { return true };
+        let is_new = !given.contains(&update.id);
+        given.push(update.id);
+        is_new
+    };
+    inputs.into_iter().filter(|input| is_new(input)).collect()
+}
+
+fn as_update(input: &Input) -> Option<&Message> {
+    match input {
+        Input::Message(message) if matches!(message.body, MessageBody::Update(_)) => Some(message),
+        _ => None,
     }
 }
 

@@ -15,6 +15,7 @@ use dacapo_core::{RunKey, WorkflowType, limits};
 use super::{
     Context, Input, ToOwner,
     actor::Actor,
+    question::Question,
     timers::{Alarm, Alarms},
 };
 use crate::executor::Executor;
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub(super) orphans: HashMap<RunKey, RunningTask>,
     /// Runs to give back together as soon as nothing else is to do.
     pub(super) to_release: Vec<RunKey>,
+    /// Questions to runs of the thread.
+    pub(super) questions: VecDeque<Question>,
     pub(super) steps: u64,
     pub(super) lost_threads: usize,
     stopped: bool,
@@ -140,6 +143,12 @@ impl WorkflowThread {
             if !state.dirty.is_empty() {
                 continue;
             }
+            if let Some(question) = state.next_question() {
+                drop(state);
+                self.answer_question(question);
+                self.receive_waiting();
+                continue;
+            }
             self.release_gathered(&mut state);
             let wait = state.alarms.wait(now);
             drop(state);
@@ -195,6 +204,7 @@ impl WorkflowThread {
                 state.dirty.extend(keys);
             }
             ToOwner::Forget => self.forget_all(state),
+            ToOwner::Ask(question) => state.take_question(*question),
             ToOwner::Look => {}
             ToOwner::Stop => state.stopped = true,
         }
@@ -216,7 +226,7 @@ impl WorkflowThread {
         let now = self.shared.context.clock.now();
         let waits = |actor: &Actor| {
             let has_work = actor.adoption.is_some() || actor.retry_at.is_some() || actor.run.wants_task(now);
-            actor.is_idle() && !has_work && !self.runs_activities(actor)
+            actor.is_idle() && actor.updates.is_empty() && !has_work && !self.runs_activities(actor)
         };
         let mut idle: Vec<(u64, RunKey)> =
             state.actors.values().filter(|actor| waits(actor)).map(|actor| (actor.touched, actor.key())).collect();
@@ -243,6 +253,7 @@ impl WorkflowThread {
         state.dirty.clear();
         state.to_release.clear();
         state.orphans.clear();
+        state.questions.clear();
         state.alarms.clear();
     }
 }

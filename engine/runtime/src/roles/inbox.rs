@@ -47,6 +47,20 @@ impl Mail {
         self.changed.notify_one();
     }
 
+    /// Waits for runs that are wanted, and gives them all.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn next(&self, owners: &Owners) -> Vec<RunKey> {
+        loop {
+            match self.take() {
+                Some(wanted) if wanted.all => return owners.owned_runs().into_iter().map(|(run, _)| run).collect(),
+                Some(wanted) => return wanted.runs.into_iter().collect(),
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
     fn take(&self) -> Option<Wanted> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = std::mem::take(&mut *wanted);
@@ -55,17 +69,9 @@ impl Mail {
 }
 
 /// Reads inboxes for as long as it is polled.
-pub(crate) async fn deliver(context: Arc<Context>, owners: Owners, mail: Arc<Mail>) {
+pub(crate) async fn read_inboxes(context: Arc<Context>, owners: Owners, mail: Arc<Mail>) {
     loop {
-        let Some(wanted) = mail.take() else {
-            mail.changed.notified().await;
-            continue;
-        };
-        let runs: Vec<RunKey> = if wanted.all {
-            owners.owned_runs().into_iter().map(|(run, _)| run).collect()
-        } else {
-            wanted.runs.into_iter().collect()
-        };
+        let runs = mail.next(&owners).await;
         for some in runs.chunks(NAMED_RUNS_MAX) {
             read(&context, &owners, some).await;
         }

@@ -39,12 +39,22 @@ pub(crate) struct Bells {
     pub(crate) activities: Arc<Notify>,
     pub(crate) timers: Arc<Alarm>,
     pub(crate) mail: Arc<Mail>,
+    pub(crate) asked: Arc<Mail>,
+    pub(crate) outbox: Arc<Notify>,
     pub(crate) gone: Arc<Notify>,
 }
 
 impl Bells {
-    pub(crate) fn new(timers: Arc<Alarm>) -> Self {
-        Self { runs: Arc::default(), activities: Arc::default(), timers, mail: Arc::default(), gone: Arc::default() }
+    pub(crate) fn new(timers: Arc<Alarm>, mail: Arc<Mail>) -> Self {
+        Self {
+            runs: Arc::default(),
+            activities: Arc::default(),
+            timers,
+            mail,
+            asked: Arc::default(),
+            outbox: Arc::default(),
+            gone: Arc::default(),
+        }
     }
 
     /// Rings them all.
@@ -53,6 +63,7 @@ impl Bells {
         self.activities.notify_one();
         self.timers.ring();
         self.mail.all_wanted();
+        self.outbox.notify_one();
         self.gone.notify_one();
     }
 }
@@ -65,8 +76,10 @@ pub(crate) async fn listen(context: Arc<Context>, bells: Bells) {
         match hints.next().await {
             Hint::RunsReady(queue) if context.options.queues.contains(&queue) => bells.runs.notify_one(),
             Hint::ActivitiesReady(queue) if context.options.queues.contains(&queue) => bells.activities.notify_one(),
-            Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) | Hint::Ended(_) => {}
+            Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) | Hint::Ended(_) | Hint::Updated(_) => {}
             Hint::Inbox(runs) => bells.mail.wanted(&runs),
+            Hint::Asked(runs) => bells.asked.wanted(&runs),
+            Hint::Outbox => bells.outbox.notify_one(),
             Hint::WorkerGone => bells.gone.notify_one(),
             Hint::Everything => bells.ring_all(),
         }
@@ -125,6 +138,9 @@ async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, co
     }
     if beat.inbox_waiting {
         bells.mail.all_wanted();
+    }
+    if beat.outbox_waiting {
+        bells.outbox.notify_one();
     }
     if let Some(at) = beat.next_due_at {
         bells.timers.set(at.max(Timestamp(1)));

@@ -4,6 +4,8 @@
 pub(crate) mod claim;
 pub(crate) mod inbox;
 pub(crate) mod keeper;
+pub(crate) mod outbox;
+pub(crate) mod questions;
 
 use std::{
     collections::HashSet,

@@ -1,6 +1,9 @@
 //! Transitions of owned runs, under their fences.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::LazyLock,
+};
 
 use dacapo_core::{
     Event, EventKind, RunKey, RunStatus, Transition, WorkerId,
@@ -11,6 +14,7 @@ use dacapo_core::{
 use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
 
 use super::{
+    between::{ARRAYS, BetweenArrays, EncodedBetween, SUCCESSOR_RUNS, SUCCESSOR_SHARDS, parameters},
     lane::{Entry, Flush},
     rows::{EncodedRows, RowArrays, history_row, json},
 };
@@ -18,6 +22,27 @@ use crate::hints::{End, Hints};
 
 const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
     $16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45)";
+
+/// The parameters of [`APPEND`].
+const APPEND_PARAMETERS: usize = 45;
+
+/// The parameters of `dacapo.rows_v1` are the last ones of [`APPEND`], from here on.
+const FIRST_OF_ROWS: usize = 18;
+
+/// As [`APPEND`], with what only transitions between runs have. First rows of successors come behind those of the items.
+static APPEND_BETWEEN: LazyLock<String> = LazyLock::new(|| {
+    let append = parameters(1, APPEND_PARAMETERS);
+    let between = parameters(APPEND_PARAMETERS + 1, ARRAYS);
+    let rows = parameters(FIRST_OF_ROWS, APPEND_PARAMETERS + 1 - FIRST_OF_ROWS);
+    let first = APPEND_PARAMETERS + 1;
+    let (shards, runs) = (first + SUCCESSOR_SHARDS, first + SUCCESSOR_RUNS);
+    format!(
+        "SELECT a.applied, a.unconsumed, COALESCE(a.woken, '{{}}') || COALESCE(b.woken, '{{}}') AS woken
+           FROM dacapo.append_v2({append}) a,
+                LATERAL dacapo.between_v1($1, $2, $3, a.applied, {between}) b,
+                LATERAL dacapo.rows_v1($1 || ${shards}, $2 || ${runs}, b.owners, b.passed, {rows}) r (woken)"
+    )
+});
 
 /// [`APPEND`] without rows beside history: most transitions have none, and each array costs a microsecond or two.
 const APPEND_LEAN: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,\
@@ -44,6 +69,7 @@ pub(super) struct Encoded {
     problem: Option<Vec<u8>>,
     closing: Option<Closing>,
     rows: EncodedRows,
+    between: Option<Box<EncodedBetween>>,
 }
 
 impl Encoded {
@@ -54,13 +80,14 @@ impl Encoded {
 
     fn new(mut transition: Transition, owner: Option<WorkerId>, owner_epoch: i32) -> Self {
         let rows = EncodedRows::new(&mut transition);
+        let between = EncodedBetween::new(&mut transition);
         let events = (!transition.events.is_empty()).then(|| history_row(&transition));
         let problem = match &transition.problem {
             ProblemChange::Set(problem) => Some(json(problem)),
             ProblemChange::Keep | ProblemChange::Clear => None,
         };
         let closing = transition.closes.map(|status| Closing::new(status, &transition));
-        Self { transition, owner, owner_epoch, events, problem, closing, rows }
+        Self { transition, owner, owner_epoch, events, problem, closing, rows, between }
     }
 }
 
@@ -101,7 +128,8 @@ impl Append {
         Self { hints }
     }
 
-    fn hint(&self, transition: &Transition) {
+    fn hint(&self, work: &Encoded) {
+        let transition = &work.transition;
         if transition.closes.is_some() {
             match transition.events.last().and_then(end) {
                 Some(end) => self.hints.ended(transition.key, end),
@@ -110,6 +138,9 @@ impl Append {
         }
         for row in transition.activities.iter().filter(|row| !row.claimed_by_owner) {
             self.hints.activities_ready(&row.task.task_queue, row.visible_at);
+        }
+        if let Some(between) = &work.between {
+            hint_between(transition, between, &self.hints);
         }
     }
 }
@@ -134,7 +165,7 @@ impl Flush for Append {
         for (entry, verdict) in answered {
             let outcome = match verdict {
                 Verdict::Applied => {
-                    self.hint(&entry.work.transition);
+                    self.hint(&entry.work);
                     WriteOutcome::Applied
                 }
                 Verdict::Fenced => {
@@ -182,6 +213,19 @@ pub(super) fn take_one_per_run<I>(queue: &mut VecDeque<I>, key: impl Fn(&I) -> R
     taken
 }
 
+/// Says what a transition has changed between runs.
+fn hint_between(transition: &Transition, between: &EncodedBetween, hints: &Hints) {
+    if !transition.outbox.is_empty() {
+        hints.outbox();
+    }
+    if !transition.updates.is_empty() {
+        hints.updated(transition.key);
+    }
+    if let Some(successor) = between.successor().filter(|successor| !successor.owned) {
+        hints.runs_ready(&successor.request.task_queue, successor.ready_at);
+    }
+}
+
 /// Writes one transition outside the lanes, in a transaction of the caller's that holds the run's row.
 pub(crate) async fn flush_transition(
     connection: &mut PgConnection,
@@ -191,11 +235,16 @@ pub(crate) async fn flush_transition(
     hints: &Hints,
 ) -> Result<Verdict, sqlx::Error> {
     let encoded = Encoded::new(transition, owner, owner_epoch);
-    Ok(flush(connection, &[&encoded], hints).await?[0])
+    let verdict = flush(connection, &[&encoded], hints).await?[0];
+    if let Some(between) = encoded.between.as_ref().filter(|_| verdict == Verdict::Applied) {
+        hint_between(&encoded.transition, between, hints);
+    }
+    Ok(verdict)
 }
 
 async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints) -> Result<Vec<Verdict>, sqlx::Error> {
-    let (statement, arguments) = arguments(items).map_err(sqlx::Error::Encode)?;
+    let between = BetweenArrays::gather(items.iter().map(|item| (&item.transition, item.between.as_deref())));
+    let (statement, arguments) = arguments(items, between.as_ref()).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     let mut verdicts = vec![Verdict::Fenced; items.len()];
     for place in row.try_get::<Vec<i32>, _>("applied")? {
@@ -210,7 +259,10 @@ async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints)
     Ok(verdicts)
 }
 
-fn arguments(items: &[&Encoded]) -> Result<(&'static str, PgArguments), sqlx::error::BoxDynError> {
+fn arguments(
+    items: &[&Encoded],
+    between: Option<&BetweenArrays<'_>>,
+) -> Result<(&'static str, PgArguments), sqlx::error::BoxDynError> {
     let mut rows = RowArrays::default();
     let (mut c_item, mut c_status, mut c_result, mut c_failure) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut k_item, mut k_message) = (Vec::new(), Vec::new());
@@ -229,7 +281,7 @@ fn arguments(items: &[&Encoded]) -> Result<(&'static str, PgArguments), sqlx::er
     }
     let bytes: usize = items.iter().map(|item| item.events.as_ref().map_or(0, Vec::len) + 128).sum();
     let mut arguments = PgArguments::default();
-    arguments.reserve(45, bytes);
+    arguments.reserve(APPEND_PARAMETERS + between.map_or(0, |_| ARRAYS), bytes);
     let transitions = || items.iter().map(|item| &item.transition);
     arguments.add(transitions().map(|t| t.key.shard.0).collect::<Vec<_>>())?;
     arguments.add(transitions().map(|t| t.key.run_id.0).collect::<Vec<_>>())?;
@@ -248,9 +300,14 @@ fn arguments(items: &[&Encoded]) -> Result<(&'static str, PgArguments), sqlx::er
     arguments.add(c_failure)?;
     arguments.add(k_item)?;
     arguments.add(k_message)?;
-    if rows.is_empty() {
+    if let Some(between) = between {
+        between.add_rows(items.len(), &mut rows);
+    }
+    if rows.is_empty() && between.is_none() {
         return Ok((APPEND_LEAN, arguments));
     }
     rows.bind(&mut arguments)?;
-    Ok((APPEND, arguments))
+    let Some(between) = between else { return Ok((APPEND, arguments)) };
+    between.bind(&mut arguments)?;
+    Ok((&APPEND_BETWEEN, arguments))
 }

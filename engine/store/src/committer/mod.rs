@@ -5,6 +5,7 @@
 //! holds at most one transition of a run. Callers are answered after the commit.
 
 mod append;
+mod between;
 mod lane;
 mod report;
 mod resolve;
@@ -14,11 +15,9 @@ mod start;
 
 use std::sync::Arc;
 
-use dacapo_core::{
-    store::{
-        ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
-        StoreResult, WriteOutcome,
-    },
+use dacapo_core::store::{
+    ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreResult,
+    WriteOutcome,
 };
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::task::TaskTracker;
@@ -26,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use append::{Verdict, flush_transition};
 pub(crate) use lane::Lane;
 pub(crate) use send::{Delivery, deliver, recorded};
+pub(crate) use start::start_unowned;
 
 use self::{append::Append, report::Report, send::Send as SendLane, start::Start};
 use crate::hints::Hints;

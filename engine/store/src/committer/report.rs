@@ -40,7 +40,7 @@ impl EncodedReport {
     /// Writes the JSON of a report, on the caller's thread.
     pub(super) fn new(report: ActivityReport) -> Self {
         let claim = report.claim;
-        let id = MessageId::activity_outcome(claim.run.run_id, claim.activity_id, claim.attempt);
+        let id = report.outcome.message_id(claim.run.run_id);
         let body = json(&MessageBody::ActivityOutcome(Box::new(report.outcome.clone())));
         Self { report, id, body, uncertain: false }
     }

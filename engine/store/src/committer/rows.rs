@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use dacapo_core::{Transition, batch, transition::ActivityRow};
 use sqlx::{Arguments, error::BoxDynError, postgres::PgArguments};
 
-use crate::time::PgTime;
+use super::between::state_json;
+use crate::{load::STATE_MARK, time::PgTime};
 
 /// The longest span that the database adds to a time (100 years), so that no sum leaves the range of its type.
 const SPAN_MS_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000;
@@ -35,7 +36,12 @@ impl EncodedRows {
 
 impl EncodedActivity {
     fn new(row: &ActivityRow) -> Self {
-        Self { task: json(&row.task), failure: row.last_failure.as_ref().map(json) }
+        let mut task = json(&row.task);
+        if let Some(state) = state_json(row.state) {
+            task.push(STATE_MARK);
+            task.extend_from_slice(&state);
+        }
+        Self { task, failure: row.last_failure.as_ref().map(json) }
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use dacapo_core::{
-    IdConflictPolicy, IdReusePolicy, Timestamp, WorkerId,
+    IdConflictPolicy, IdReusePolicy, RunKey, Timestamp, WorkerId,
     store::{StartOutcome, StartWrite, StoreError, StoreResult},
     transition::ProblemChange,
 };
@@ -14,6 +17,7 @@ use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
 
 use super::{
     append::take_one_per_run,
+    between::{ARRAYS, BetweenArrays, EncodedBetween, parameters},
     lane::{Entry, Flush},
     resolve::resolve,
     rows::{EncodedRows, RowArrays, history_row, json},
@@ -22,6 +26,22 @@ use crate::{hints::Hints, time::PgTime};
 
 const START: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
     $17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45,$46,$47)";
+
+/// The parameters of [`START`].
+const START_PARAMETERS: usize = 47;
+
+/// As [`START`], with what only transitions between runs have.
+static START_BETWEEN: LazyLock<String> = LazyLock::new(|| {
+    let start = parameters(1, START_PARAMETERS);
+    let between = parameters(START_PARAMETERS + 1, ARRAYS);
+    format!(
+        "SELECT s.may_own, s.refused
+           FROM dacapo.start_v2({start}) s,
+                LATERAL (SELECT ARRAY(SELECT n::integer FROM generate_subscripts($4, 1) n
+                                       WHERE s.may_own AND n <> ALL (s.refused)) AS through) t,
+                LATERAL dacapo.between_v1($3, $4, array_fill($2, ARRAY[cardinality($4)]), t.through, {between}) b"
+    )
+});
 
 /// [`START`] without rows beside history.
 const START_LEAN: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
@@ -43,12 +63,14 @@ pub(super) struct EncodedStart {
     events: Vec<u8>,
     problem: Option<Vec<u8>>,
     rows: EncodedRows,
+    between: Option<Box<EncodedBetween>>,
 }
 
 impl EncodedStart {
     /// Writes the JSON of a start, on the caller's thread.
     pub(super) fn new(mut start: StartWrite) -> Self {
         let rows = EncodedRows::new(&mut start.transition);
+        let between = EncodedBetween::new(&mut start.transition);
         let events = history_row(&start.transition);
         let problem = match &start.transition.problem {
             ProblemChange::Set(problem) => Some(json(problem)),
@@ -58,7 +80,7 @@ impl EncodedStart {
             let may_use_another = start.request.conflict_policy == IdConflictPolicy::UseExisting;
             may_use_another.then(|| start.request.run_id.to_string())
         });
-        Self { uncertain: false, start, request, events, problem, rows }
+        Self { uncertain: false, start, request, events, problem, rows, between }
     }
 }
 
@@ -140,6 +162,9 @@ impl Flush for Start {
                 if start.owner.is_none() {
                     self.hints.runs_ready(&start.request.task_queue, start.ready_at);
                 }
+                if !start.transition.outbox.is_empty() {
+                    self.hints.outbox();
+                }
                 for row in start.transition.activities.iter().filter(|row| !row.claimed_by_owner) {
                     self.hints.activities_ready(&row.task.task_queue, row.visible_at);
                 }
@@ -165,6 +190,31 @@ fn order(start: &StartWrite) -> (i16, &str, &str) {
     (start.transition.key.shard.0, request.namespace.as_str(), request.workflow_id.as_str())
 }
 
+/// Starts runs that nobody owns, in a transaction of the caller's, and wakes whoever serves their queues with the next
+/// hints that are sent.
+pub(crate) async fn start_unowned(
+    connection: &mut PgConnection,
+    starts: Vec<StartWrite>,
+    hints: &Hints,
+) -> Result<Vec<(RunKey, StoreResult<StartOutcome>)>, sqlx::Error> {
+    let mut items: Vec<EncodedStart> = starts.into_iter().map(EncodedStart::new).collect();
+    items.sort_unstable_by(|a, b| order(&a.start).cmp(&order(&b.start)));
+    let works: Vec<&EncodedStart> = items.iter().collect();
+    let refused = flush_starts(connection, &works, None, false).await?.unwrap_or_default();
+    let mut outcomes = Vec::with_capacity(works.len());
+    for (place, work) in works.iter().enumerate() {
+        let outcome = match refused.contains(&place) {
+            true => resolve(connection, work, hints).await?,
+            false => Ok(StartOutcome::Started),
+        };
+        if let Ok(StartOutcome::Started) = outcome {
+            hints.runs_ready(&work.start.request.task_queue, work.start.ready_at);
+        }
+        outcomes.push((work.start.transition.key, outcome));
+    }
+    Ok(outcomes)
+}
+
 /// Writes starts of one owner. Gives the places of those that were not started; `None` when the owner may not own.
 pub(super) async fn flush_starts(
     connection: &mut PgConnection,
@@ -172,7 +222,8 @@ pub(super) async fn flush_starts(
     owner: Option<WorkerId>,
     optimistic: bool,
 ) -> Result<Option<Vec<usize>>, sqlx::Error> {
-    let (statement, arguments) = arguments(items, owner, optimistic).map_err(sqlx::Error::Encode)?;
+    let between = BetweenArrays::gather(items.iter().map(|item| (&item.start.transition, item.between.as_deref())));
+    let (statement, arguments) = arguments(items, owner, optimistic, between.as_ref()).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     if !row.try_get::<bool, _>("may_own")? {
         return Ok(None);
@@ -185,6 +236,7 @@ fn arguments(
     items: &[&EncodedStart],
     owner: Option<WorkerId>,
     optimistic: bool,
+    between: Option<&BetweenArrays<'_>>,
 ) -> Result<(&'static str, PgArguments), sqlx::error::BoxDynError> {
     let mut rows = RowArrays::default();
     for (place, item) in (1_i32..).zip(items) {
@@ -215,11 +267,13 @@ fn arguments(
     arguments.add(items.iter().map(|item| item.request.as_deref()).collect::<Vec<_>>())?;
     arguments.add(requests().map(|r| reuse(r.reuse_policy)).collect::<Vec<_>>())?;
     arguments.add(items.iter().map(|item| PgTime(item.start.ready_at)).collect::<Vec<_>>())?;
-    if rows.is_empty() {
+    if rows.is_empty() && between.is_none() {
         return Ok((START_LEAN, arguments));
     }
     rows.bind(&mut arguments)?;
-    Ok((START, arguments))
+    let Some(between) = between else { return Ok((START, arguments)) };
+    between.bind(&mut arguments)?;
+    Ok((&START_BETWEEN, arguments))
 }
 
 /// The reuse policy as `dacapo.start_v2` knows it.

@@ -43,6 +43,11 @@ struct News {
     /// Closed runs whose end fits into a hint.
     ended: Vec<(RunKey, End)>,
     worker_gone: bool,
+    asked: BTreeMap<WorkerId, Vec<RunKey>>,
+    /// Runs whose updates have moved on; other processes look by themselves.
+    updated: Vec<RunKey>,
+    /// Rows of the outbox wait; of no concern to other processes, which look for what is left behind.
+    outbox: bool,
     everything: bool,
 }
 
@@ -173,6 +178,21 @@ impl Hints {
         lock(&self.shared.news).ended.push((run, end));
     }
 
+    /// A question waits for a run of a worker's.
+    pub(crate) fn asked(&self, owner: WorkerId, run: RunKey) {
+        lock(&self.shared.news).asked.entry(owner).or_default().push(run);
+    }
+
+    /// Updates of a run have moved on, or a question to it has its answer.
+    pub(crate) fn updated(&self, run: RunKey) {
+        lock(&self.shared.news).updated.push(run);
+    }
+
+    /// This process has written rows of the outbox.
+    pub(crate) fn outbox(&self) {
+        lock(&self.shared.news).outbox = true;
+    }
+
     /// A worker left or died.
     pub(crate) fn worker_gone(&self) {
         lock(&self.shared.news).worker_gone = true;
@@ -223,6 +243,16 @@ impl Hints {
         if !closed.is_empty() {
             self.publish_here(&Hint::Closed(closed));
         }
+        let asked: Vec<RunKey> = own.iter().filter_map(|worker| news.asked.get(worker)).flatten().copied().collect();
+        if !asked.is_empty() {
+            self.publish_here(&Hint::Asked(asked));
+        }
+        if !news.updated.is_empty() {
+            self.publish_here(&Hint::Updated(news.updated.clone()));
+        }
+        if news.outbox {
+            self.publish_here(&Hint::Outbox);
+        }
         if news.worker_gone {
             self.publish_here(&Hint::WorkerGone);
         }
@@ -244,6 +274,9 @@ impl News {
             && self.closed.is_empty()
             && self.ended.is_empty()
             && !self.worker_gone
+            && !self.outbox
+            && self.updated.is_empty()
+            && self.asked.is_empty()
             && !self.everything
     }
 
@@ -253,6 +286,9 @@ impl News {
         self.activities_ready.extend(news.activities_ready);
         for (worker, runs) in news.inbox {
             self.inbox.entry(worker).or_default().extend(runs);
+        }
+        for (worker, runs) in news.asked {
+            self.asked.entry(worker).or_default().extend(runs);
         }
         self.closed.extend(news.closed);
         self.ended.extend(news.ended);

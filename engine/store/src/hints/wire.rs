@@ -3,7 +3,7 @@
 //! | channel | who listens | payload |
 //! |---|---|---|
 //! | `dacapo_queues` | every process with a worker | lines: `r`queue (runs wait), `a`queue (activities wait), `g` (a worker is gone) |
-//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each |
+//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs |
 //! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
 //!
 //! `*` on any channel: too much to say, look at everything.
@@ -29,6 +29,9 @@ const PAYLOAD_BYTES_MAX: usize = 7_900;
 const KEY_CHARS: usize = 34;
 
 const EVERYTHING: &str = "*";
+
+/// Before run keys on a worker's channel: questions wait for these runs.
+const ASKED: char = '?';
 
 /// The largest value that goes along with the news of its run's end. A hint is sent to every process that waits for some
 /// run, so what is larger is cheaper read by the one that wants it.
@@ -71,6 +74,11 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
             add(&worker_channel(*worker), payload);
         }
     }
+    for (worker, runs) in &outgoing.asked {
+        for payload in chunks(runs.iter().map(key), "") {
+            add(&worker_channel(*worker), format!("{ASKED}{payload}"));
+        }
+    }
     let ended = outgoing.ended.iter().map(|(run, end)| {
         let value = end.value.as_json();
         format!("{}={:x}:{}:{value}", key(run), end.closed_at.0, value.len())
@@ -111,6 +119,7 @@ pub(super) fn read(channel: &str, payload: &str) -> Vec<Hint> {
     let hints = match channel {
         QUEUES => payload.split('\n').map(read_line).collect(),
         CLOSED => read_closed(payload),
+        _ if payload.starts_with(ASKED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Asked(runs)]),
         _ => read_keys(payload).map(|runs| vec![Hint::Inbox(runs)]),
     };
     hints.unwrap_or_else(|| vec![Hint::Everything])
@@ -141,7 +150,8 @@ fn read_closed(mut payload: &str) -> Option<Vec<Hint>> {
         payload = rest;
         let result = Some(Payload::from_json("result", value.to_owned()).ok()?);
         let closed_at = Timestamp(i64::from_str_radix(closed_at, 16).ok()?);
-        ended.push((run, RunResult { status: RunStatus::Completed, result, failure: None, closed_at }));
+        ended
+            .push((run, RunResult { status: RunStatus::Completed, result, failure: None, closed_at, successor: None }));
     }
     let closed = (!closed.is_empty()).then_some(Hint::Closed(closed));
     Some(closed.into_iter().chain((!ended.is_empty()).then_some(Hint::Ended(ended))).collect())
@@ -197,6 +207,7 @@ mod tests {
             result: Some(value),
             failure: None,
             closed_at: Timestamp(1_795_245_407_328_113),
+            successor: None,
         };
         let ended = Hint::Ended(vec![(run(2), result.clone()), (run(3), result)]);
         assert_eq!(read(CLOSED, &payloads[0]), [Hint::Closed(vec![run(1)]), ended]);

@@ -31,7 +31,8 @@ SELECT r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.task_qu
 const WAITING: &str = "
 SELECT shard, run_id, 'a' AS kind, activity_id AS id, NULL::uuid AS message FROM dacapo.activities
 UNION ALL SELECT shard, run_id, 't', timer_id, NULL FROM dacapo.timers
-UNION ALL SELECT shard, run_id, 'm', NULL, message FROM dacapo.inbox";
+UNION ALL SELECT shard, run_id, 'm', NULL, message FROM dacapo.inbox
+UNION ALL SELECT shard, run_id, 'o', NULL, message FROM dacapo.outbox";
 
 /// The rows that belong to an open run.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ struct Waiting {
     activities: HashSet<ActivityId>,
     timers: HashSet<TimerId>,
     messages: HashSet<MessageId>,
+    /// Whether rows of the outbox wait: what they want may have no answer yet.
+    outbox: bool,
 }
 
 /// A run's row, and what its history has shown so far.
@@ -63,7 +66,7 @@ struct Checked {
     last_epoch: i32,
     closing_events: u32,
     last_event_closes: bool,
-    outcomes: HashSet<(bool, u64)>,
+    outcomes: HashSet<(&'static str, u64)>,
     messages: HashSet<MessageId>,
     fire_at: HashMap<TimerId, Timestamp>,
 }
@@ -77,6 +80,7 @@ pub(super) async fn check(connection: &mut PgConnection, found: &mut Vec<Violati
         match row.try_get("kind")? {
             "a" => drop(of_run.activities.insert(row.try_get::<i64, _>("id")? as u64)),
             "t" => drop(of_run.timers.insert(row.try_get::<i64, _>("id")? as u64)),
+            "o" => of_run.outbox = true,
             _ => drop(of_run.messages.insert(MessageId(row.try_get("message")?))),
         }
     }
@@ -188,16 +192,26 @@ impl Checked {
 
     fn check_outcome(&mut self, event: &Event, found: &mut Vec<Violation>) {
         let ended = match &event.event {
-            EventKind::ActivityTaskCompleted(outcome) => (true, outcome.activity_id),
-            EventKind::ActivityTaskFailed(outcome) => (true, outcome.activity_id),
-            EventKind::ActivityTaskTimedOut(outcome) => (true, outcome.activity_id),
-            EventKind::ActivityTaskCanceled(outcome) => (true, outcome.activity_id),
-            EventKind::TimerFired(fired) => (false, fired.timer_id),
-            EventKind::TimerCanceled(canceled) => (false, canceled.timer_id),
+            EventKind::ActivityTaskCompleted(outcome) => ("activity", outcome.activity_id),
+            EventKind::ActivityTaskFailed(outcome) => ("activity", outcome.activity_id),
+            EventKind::ActivityTaskTimedOut(outcome) => ("activity", outcome.activity_id),
+            EventKind::ActivityTaskCanceled(outcome) => ("activity", outcome.activity_id),
+            EventKind::TimerFired(fired) => ("timer", fired.timer_id),
+            EventKind::TimerCanceled(canceled) => ("timer", canceled.timer_id),
+            EventKind::StartChildWorkflowExecutionFailed(outcome) => ("child", outcome.child_id),
+            EventKind::ChildWorkflowExecutionCompleted(outcome) => ("child", outcome.child_id),
+            EventKind::ChildWorkflowExecutionFailed(outcome) => ("child", outcome.child_id),
+            EventKind::ChildWorkflowExecutionCanceled(outcome) => ("child", outcome.child_id),
+            EventKind::ChildWorkflowExecutionTimedOut(outcome) => ("child", outcome.child_id),
+            EventKind::ChildWorkflowExecutionTerminated(outcome) => ("child", outcome.child_id),
+            EventKind::ExternalWorkflowExecutionSignaled(outcome) => ("external signal", outcome.signal_id),
+            EventKind::SignalExternalWorkflowExecutionFailed(outcome) => ("external signal", outcome.signal_id),
+            EventKind::ExternalWorkflowExecutionCancelRequested(outcome) => ("external cancel", outcome.cancel_id),
+            EventKind::RequestCancelExternalWorkflowExecutionFailed(outcome) => ("external cancel", outcome.cancel_id),
             _ => return,
         };
         if !self.outcomes.insert(ended) {
-            let what = format!("{} {} ends twice", if ended.0 { "activity" } else { "timer" }, ended.1);
+            let what = format!("{} {} ends twice", ended.0, ended.1);
             self.report(found, 5, "one outcome each", &what);
         }
     }
@@ -273,6 +287,20 @@ impl Checked {
         }
     }
 
+    /// What the run wanted of others is in the outbox, or has its answer in the inbox or the history.
+    fn check_others(&self, run: &Run, waiting: &Waiting, found: &mut Vec<Violation>) {
+        let Some(rare) = run.rare.as_deref().filter(|_| !waiting.outbox) else { return };
+        let starting = rare.children.values().filter(|child| child.started_event_id.is_none());
+        let asked = starting.map(|child| child.initiated_event_id);
+        let asked = asked.chain(rare.external_signals.values().chain(rare.external_cancels.values()).copied());
+        for event_id in asked {
+            if !waiting.messages.contains(&MessageId::outbox_answer(self.key.run_id, event_id)) {
+                let what = format!("event {event_id} wants something of another run, and nobody will do or answer it");
+                self.report(found, 7, "what is wanted of others is waited for", &what);
+            }
+        }
+    }
+
     fn check_waiting(&self, run: &Run, waiting: &Waiting, found: &mut Vec<Violation>) {
         for timer_id in run.timers.keys() {
             let due = MessageId::timer_due(self.key.run_id, *timer_id);
@@ -289,9 +317,10 @@ impl Checked {
                 &format!("timer {timer_id} has a row and is not pending"),
             );
         }
+        self.check_others(run, waiting, found);
         // An owner may run a first attempt that has no row; so may whoever takes a run that is ready.
         if !self.owned && !self.ready && !self.parked {
-            if (run.unseen || run.task.is_some()) && waiting.messages.is_empty() {
+            if !run.is_paused() && (run.unseen || run.task.is_some()) && waiting.messages.is_empty() {
                 let what = "it has no owner and something to do, and nothing will ever wake it";
                 self.report(found, 7, "an unowned run waits for something", what);
             }

@@ -63,7 +63,7 @@ pub(super) const CHECKS: &[Check] = &[
             SELECT format('activity %s of run %s is claimed by worker %s, which has no row', a.activity_id, a.run_id,
                           a.claimed_by) AS detail
               FROM dacapo.activities a
-             WHERE a.claimed_by IS NOT NULL AND NOT EXISTS (SELECT FROM dacapo.workers w WHERE w.worker = a.claimed_by)",
+             WHERE a.claimed_by <> '00000000-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM dacapo.workers w WHERE w.worker = a.claimed_by)",
     },
     Check {
         invariant: 7,
@@ -114,6 +114,24 @@ pub(super) const CHECKS: &[Check] = &[
             SELECT format('timer %s points at run %s, which is not open', t.timer_id, t.run_id) AS detail
               FROM dacapo.timers t
              WHERE NOT EXISTS (SELECT FROM dacapo.runs_open o WHERE o.shard = t.shard AND o.run_id = t.run_id)",
+    },
+    Check {
+        invariant: 8,
+        name: "an outbox row comes from a run",
+        statement: "
+            SELECT format('row %s of the outbox comes from run %s, which is not there', o.message, o.run_id) AS detail
+              FROM dacapo.outbox o
+             WHERE NOT EXISTS (SELECT FROM dacapo.runs r WHERE r.shard = o.shard AND r.run_id = o.run_id)",
+    },
+    Check {
+        invariant: 8,
+        name: "a run that continued has its successor",
+        statement: "
+            SELECT format('run %s ended as %s and its successor %s is not there', c.run_id, c.status,
+                          COALESCE(c.successor::text, 'of no name')) AS detail
+              FROM dacapo.runs_closed c
+             WHERE (c.status = 'ContinuedAsNew' OR c.successor IS NOT NULL)
+               AND NOT EXISTS (SELECT FROM dacapo.runs r WHERE r.shard = c.shard AND r.run_id = c.successor)",
     },
     Check {
         invariant: 11,
