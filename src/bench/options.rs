@@ -44,10 +44,10 @@ pub(crate) struct BenchOptions {
     #[arg(long, default_value_t = 200, value_name = "BYTES", value_parser = payload)]
     pub(super) payload: usize,
     /// Seconds that count
-    #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds_above_zero)]
     duration: Option<f64>,
     /// Seconds before that
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(super) warm_up: f64,
     /// Start so many workflows a second, each at its instant, however long the ones before take; latency counts from
     /// that instant
@@ -57,10 +57,10 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "N", value_parser = count)]
     count: Option<u64>,
     /// Take a sample every so many seconds: throughput, latency, sizes of tables and indexes, dead rows, memory
-    #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds_above_zero)]
     sample: Option<f64>,
     /// Give up after so many seconds in which nothing completed, and say what is stuck
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds_above_zero)]
+    #[arg(long, default_value_t = 60.0, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds_above_zero)]
     stall: f64,
 }
 

@@ -20,11 +20,15 @@ const HOT_SETTINGS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
-/// Connections for claims, loads and whatever else an engine does all the time, beside the committer's own.
-const HOT_POOL_CONNECTIONS: u32 = 4;
+/// Connections for claims, loads and whatever else an engine does all the time, beside the committer's own. Ten workers
+/// that all begin at once stay below the hundred connections that Postgres allows by default.
+const HOT_POOL_CONNECTIONS: u32 = 2;
 
 /// Connections for lists and descriptions.
-const READ_POOL_CONNECTIONS: u32 = 4;
+const READ_POOL_CONNECTIONS: u32 = 2;
+
+/// The time after which a connection of a pool that nobody needs is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The wait for a free connection; longer than a server takes to start again, shorter than a lease.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -79,7 +83,11 @@ pub(crate) fn read_pool(options: PgConnectOptions) -> PgPool {
 
 fn pool(connections: u32) -> PgPoolOptions {
     // A dead connection shows itself by the error of its next statement; testing each before use costs a round trip.
-    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false)
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .test_before_acquire(false)
 }
 
 /// Opens one connection of the committer.

@@ -160,18 +160,20 @@ async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, co
     {
         tracing::debug!(%error, "overdue activities cannot be handled");
     }
+    let until = Instant::now() + context.options.lease_renewal;
     for dead in &beat.lapsed {
-        take_over(context, *dead).await;
+        take_over(context, *dead, until).await;
     }
     comparison.go_on(context, owners).await;
     metrics::gauge!("dacapo_owned_runs").set(context.owned() as f64);
     metrics::gauge!("dacapo_activities_busy").set(context.pool.busy() as f64);
 }
 
-/// Takes over what a dead process owned, batch by batch.
-async fn take_over(context: &Context, dead: WorkerId) {
+/// Takes over what a dead process owned, batch by batch, as long as there is time: whoever is busy with the runs of others
+/// must not forget its own lease. The next beat goes on.
+async fn take_over(context: &Context, dead: WorkerId, until: Instant) {
     let mut moved = 0;
-    loop {
+    while Instant::now() < until {
         match context.store.take_over(dead, limits::SWEEP_BATCH).await {
             Ok(0) => break,
             Ok(batch) => moved += batch,

@@ -28,6 +28,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time for which items that may be repeated are repeated while the database is away.
 const REPEAT_FOR: Duration = Duration::from_secs(30);
 
+/// The time after which a lane that has nothing to flush gives its connection back. Opening one takes some milliseconds.
+const UNUSED_CONNECTION: Duration = Duration::from_secs(120);
+
 /// The items that must wait for the second task of a lane to flush beside the first: enough that the statement's own cost
 /// is small beside theirs.
 const CROWD_ITEMS: usize = 64;
@@ -156,15 +159,16 @@ impl<F: Flush> Lane<F> {
 
     async fn run(self: Arc<Self>, at_least: usize) {
         let mut connection = None;
-        while let Some(batch) = self.next_batch(at_least).await {
-            Box::pin(self.carry_out(&mut connection, batch)).await;
-        }
-        if let Some(connection) = connection {
-            let closed: Result<(), sqlx::Error> = sqlx::Connection::close(connection).await;
-            if let Err(error) = closed {
-                tracing::debug!(lane = F::LANE, %error, "closing a connection failed");
+        loop {
+            // Cancel safe: what is taken from the queue is returned in the same poll, and a wake-up is passed on.
+            match tokio::time::timeout(UNUSED_CONNECTION, self.next_batch(at_least)).await {
+                Ok(Some(batch)) => Box::pin(self.carry_out(&mut connection, batch)).await,
+                Ok(None) => break,
+                Err(_) if connection.is_some() => disconnect::<F>(&mut connection).await,
+                Err(_) => {}
             }
         }
+        disconnect::<F>(&mut connection).await;
     }
 
     async fn next_batch(&self, at_least: usize) -> Option<Vec<Entry<F>>> {
@@ -267,6 +271,14 @@ impl<F: Flush> Lane<F> {
         metrics::histogram!("dacapo_flush_items", "lane" => F::LANE).record(works.len() as f64);
         metrics::counter!("dacapo_flushes_total", "lane" => F::LANE).increment(1);
         Ok(answers)
+    }
+}
+
+async fn disconnect<F: Flush>(connection: &mut Option<PgConnection>) {
+    let Some(connection) = connection.take() else { return };
+    let closed: Result<(), sqlx::Error> = sqlx::Connection::close(connection).await;
+    if let Err(error) = closed {
+        tracing::debug!(lane = F::LANE, %error, "closing a connection failed");
     }
 }
 
