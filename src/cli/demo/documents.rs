@@ -20,10 +20,13 @@ use crate::cli::{
 const OWN: &[(&str, &str)] = &[
     ("docs/architecture.md", include_str!("../../../docs/architecture.md")),
     ("docs/cli.md", include_str!("../../../docs/cli.md")),
+    ("docs/history-format.md", include_str!("../../../docs/history-format.md")),
     ("docs/ownership-protocol.md", include_str!("../../../docs/ownership-protocol.md")),
+    ("docs/performance.md", include_str!("../../../docs/performance.md")),
     ("docs/private-postgres.md", include_str!("../../../docs/private-postgres.md")),
     ("docs/runtime.md", include_str!("../../../docs/runtime.md")),
     ("docs/testing.md", include_str!("../../../docs/testing.md")),
+    ("docs/workflow-model.md", include_str!("../../../docs/workflow-model.md")),
     ("docs/write-path.md", include_str!("../../../docs/write-path.md")),
     ("examples/documents/throughput.csv", include_str!("../../../examples/documents/throughput.csv")),
 ];
