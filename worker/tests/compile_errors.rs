@@ -290,3 +290,55 @@ fn what_is_no_future_is_blamed_on_the_branch() {
         "#,
     );
 }
+
+#[test]
+fn calls_between_runs_and_answers_are_typed() {
+    check(
+        "between_runs",
+        r#"
+        #[workflow] async fn checkout(ctx: WorkflowContext, order: Order) -> Result<u32, WorkflowError> { Ok(1) }
+        const ADD: define::Update<u32, Order> = define::Update::new("add");
+        const GO: Signal<Order> = Signal::new("go");
+        async fn calls(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+            ctx.child(
+                checkout,
+                7, //~ error[E0308]: mismatched types
+            ).await?;
+            ctx.external("a").signal(
+                &GO,
+                7, //~ error[E0308]: mismatched types
+            ).await?;
+            if let Some(request) = ctx.requests(&ADD).next().await {
+                request.reply(
+                    7, //~ error[E0308]: mismatched types
+                );
+            }
+            Ok(())
+        }
+        async fn asks(handle: WorkflowHandle<u32>) {
+            handle.update(
+                &ADD,
+                "one", //~ error[E0308]: mismatched types
+            );
+        }
+        "#,
+    );
+}
+
+#[test]
+fn a_local_activity_without_a_timeout_and_an_attribute_that_is_no_scalar_are_named() {
+    check(
+        "no_timeout_no_scalar",
+        r#"
+        const CHARGE: Activity<u32, u32> = Activity::new("charge");
+        const LINES: SearchAttribute<Vec<u32>> = SearchAttribute::new("Lines");
+        async fn calls(ctx: WorkflowContext) {
+            let _ = ctx.local_activity(CHARGE, 7).await; //~ this activity call has no timeout
+            ctx.upsert(
+                &LINES, //~ `Vec<u32>` cannot be the value of a search attribute
+                vec![1],
+            );
+        }
+        "#,
+    );
+}

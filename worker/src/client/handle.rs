@@ -5,9 +5,10 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use dacapo_core::{
     Event, EventKind, Failure, Payload, RunId, RunKey, RunStatus, WorkflowId, payload::PayloadError, store::RunResult,
 };
-use dacapo_runtime::{ClientError, Description, WorkflowExecution};
+use dacapo_runtime::{ClientError, Description, QUERY_TIMEOUT, WorkflowExecution};
 
-use crate::define::{Data, Query, Signal};
+use super::UpdateCall;
+use crate::define::{Data, Query, Signal, Update};
 
 /// A workflow, or one run of it, whose result is an `R`. Cloning gives another handle on the same one.
 pub struct WorkflowHandle<R> {
@@ -110,6 +111,24 @@ impl<R> WorkflowHandle<R> {
     pub async fn query<T: Data>(&self, query: &Query<T>) -> Result<T, ClientError> {
         let value = self.client.query(&self.execution, query.name()).await?;
         Ok(value.decode(&format!("value of query `{}`", query.name()))?)
+    }
+
+    /// Lets the workflow's code answer a query from its state, in whatever process it runs; for open runs.
+    ///
+    /// # Errors
+    /// [`ClientError::QueryUnknown`] names the queries that the code answers; [`ClientError::QueryFailed`],
+    /// [`ClientError::QueryTimedOut`]; [`ClientError::Invalid`] when the answer is no `T`.
+    pub async fn query_with<T: Data, A: Data>(&self, query: &Query<T, A>, argument: A) -> Result<T, ClientError> {
+        let name = query.name();
+        let input = Payload::encode(&format!("argument of query `{name}`"), &argument)?;
+        let value = self.client.ask(&self.execution, name, input, QUERY_TIMEOUT).await?;
+        Ok(value.decode(&format!("answer of query `{name}`"))?)
+    }
+
+    /// Sends the workflow an update; awaiting it gives the reply, and [`UpdateCall::accepted`] a handle as soon as the
+    /// workflow has taken it on.
+    pub fn update<A: Data, U: Data>(&self, update: &Update<A, U>, argument: A) -> UpdateCall<U> {
+        UpdateCall::new(self.client.clone(), self.execution.clone(), update, &argument)
     }
 
     /// Asks the workflow to cancel itself.

@@ -2,13 +2,15 @@
 
 mod handle;
 mod start;
+mod update;
 
 use dacapo_core::{Namespace, Payload, RunId, StartWorkflow, TaskQueue, WorkflowId, WorkflowType};
 use dacapo_runtime::{Engine, WorkflowExecution};
 
 pub use self::{
     handle::{ResultError, WorkflowHandle},
-    start::Start,
+    start::{Start, StartWithUpdate},
+    update::{UpdateCall, UpdateError, UpdateHandle},
 };
 use crate::{define::NamedWorkflow, worker::DEFAULT_TASK_QUEUE};
 

@@ -3,14 +3,14 @@
 use std::{fmt, future::IntoFuture, marker::PhantomData, time::Duration};
 
 use dacapo_core::{
-    IdConflictPolicy, IdReusePolicy, Payload, StartWorkflow, TaskQueue, WorkflowId, payload::PayloadError,
+    IdConflictPolicy, IdReusePolicy, Payload, RetryPolicy, StartWorkflow, TaskQueue, WorkflowId, payload::PayloadError,
 };
 use dacapo_runtime::{ClientError, Started, WorkflowExecution};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use super::WorkflowHandle;
-use crate::define::{Data, Signal};
+use super::{UpdateHandle, WorkflowHandle, update::request};
+use crate::define::{Data, Signal, Update};
 
 /// A start that is being set up; awaiting it sends it.
 ///
@@ -72,6 +72,17 @@ impl<R> Start<R> {
     pub fn signal<T: Data>(mut self, signal: &Signal<T>, value: T) -> Self {
         let input = Payload::encode(&format!("input of signal `{}`", signal.name()), &value);
         self.signal = self.stored(input).map(|input| (signal.name(), input));
+        self
+    }
+
+    /// Delivers an update with the start, or to the run that is open already; both or neither.
+    pub fn update<A: Data, U: Data>(self, update: &Update<A, U>, argument: A) -> StartWithUpdate<R, U> {
+        StartWithUpdate { start: self, request: request(update, &argument), reply: PhantomData }
+    }
+
+    /// Sets how often and how soon a failed run is repeated; never when not said.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.request.retry_policy = Some(Box::new(policy));
         self
     }
 
@@ -155,6 +166,51 @@ impl<R: 'static> IntoFuture for Start<R> {
 impl<R> fmt::Debug for Start<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Start").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// A start with an update that is being set up; awaiting it sends both, and gives handles on both.
+#[must_use = "nothing is started unless the start is awaited"]
+pub struct StartWithUpdate<R, U> {
+    start: Start<R>,
+    request: Result<dacapo_runtime::Update, PayloadError>,
+    reply: PhantomData<fn() -> U>,
+}
+
+impl<R, U> StartWithUpdate<R, U> {
+    /// Names the update: over the life of the run, the same id always leads to the same update and its reply.
+    pub fn update_id(mut self, update_id: impl Into<String>) -> Self {
+        if let Ok(request) = &mut self.request {
+            request.update_id = Some(update_id.into());
+        }
+        self
+    }
+
+    async fn send(self) -> Result<(WorkflowHandle<R>, UpdateHandle<U>), ClientError> {
+        let (Start { client, request, error, .. }, update) = (self.start, self.request?);
+        if let Some(error) = error {
+            return Err(error.into());
+        }
+        let (workflow_id, workflow_type) = (request.workflow_id.clone(), request.workflow_type.clone());
+        let (Started { run, new }, sent) = client.update_with_start(request, update).await?;
+        let execution = WorkflowExecution::run(workflow_id, run.run_id);
+        let handle = WorkflowHandle::started(client.clone(), execution, workflow_type.as_str(), run, new);
+        Ok((handle, UpdateHandle::new(client, sent)))
+    }
+}
+
+impl<R: 'static, U: 'static> IntoFuture for StartWithUpdate<R, U> {
+    type Output = Result<(WorkflowHandle<R>, UpdateHandle<U>), ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+impl<R, U> fmt::Debug for StartWithUpdate<R, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartWithUpdate").field("start", &self.start).finish_non_exhaustive()
     }
 }
 
