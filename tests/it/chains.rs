@@ -18,8 +18,9 @@ use dacapo_core::{
     transition::ActivityTask,
 };
 use dacapo_runtime::{
-    Activated, Activation, ActivityControl, ActivityFuture, ActivityRunner, Client, Engine, Executor, ExecutorFactory,
-    LocalActivities, Queried, QueryActivation, WorkerOptions, WorkerProcess,
+    Activated, Activation, ActivityControl, ActivityFuture, ActivityRunner, Client, ClientError, Engine, Executor,
+    ExecutorFactory, LocalActivities, QUERY_TIMEOUT, Queried, QueryActivation, WorkerOptions, WorkerProcess,
+    WorkflowExecution,
 };
 use dacapo_store::{PgStore, PgStoreOptions};
 use tokio::task::JoinSet;
@@ -136,7 +137,12 @@ impl Executor for Scripts {
     }
 
     fn query(&mut self, query: QueryActivation<'_>) -> Queried {
-        let Some(progress) = self.runs.get(&query.run) else { return Queried::NeedsHistory };
+        let mut replayed = Progress::default();
+        query.events.iter().for_each(|event| replayed.fold(event));
+        let remembered = self.runs.get(&query.run);
+        let Some(progress) = remembered.or((!query.events.is_empty()).then_some(&replayed)) else {
+            return Queried::NeedsHistory;
+        };
         match query.name {
             "received" => Queried::Answered(Payload::encode("answer", &progress.received).unwrap()),
             _ => Queried::Unknown { known: vec!["received".to_owned()] },
@@ -298,4 +304,38 @@ async fn a_chain_is_unbroken_while_processes_die() {
     let runs = dacapo_core::Store::count(&store, &dacapo_core::store::RunFilter::default()).await.unwrap();
     assert_eq!(runs, 4 * (LENGTH + 1), "no run of a chain was started twice");
     check(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_are_answered_by_whatever_process_owns_the_run() {
+    let database = database::fresh("questions").await;
+    let engine = Engine::new(Arc::new(database.store().await) as _).await.unwrap();
+    let client = engine.client();
+    // Without children to wait for it waits for ever.
+    let waiting = request("waiting".to_owned(), "parent", Payload::encode("input", &0_u64).unwrap());
+    client.start(waiting).await.unwrap();
+    let run = WorkflowExecution::newest("waiting");
+    let received = async || {
+        let answer = client.ask(&run, "received", Payload::null(), QUERY_TIMEOUT).await.unwrap();
+        answer.decode::<u64>("answer").unwrap()
+    };
+    let nobody = client.ask(&run, "received", Payload::null(), Duration::from_millis(200)).await.unwrap_err();
+    assert!(matches!(nobody, ClientError::QueryTimedOut { .. }), "{nobody}");
+    let worker = spawn(&database.url);
+    assert_eq!(received().await, 0);
+    client.signal(&run, "hello", Payload::null()).await.unwrap();
+    while received().await == 0 {}
+    drop(worker);
+    let _worker = spawn(&database.url);
+    assert_eq!(received().await, 1, "another process answers from the history");
+    let unknown = client.ask(&run, "sent", Payload::null(), QUERY_TIMEOUT).await.unwrap_err();
+    assert!(matches!(unknown, ClientError::QueryUnknown { ref known, .. } if *known == ["received"]), "{unknown}");
+    client.pause(&run, "look").await.unwrap();
+    client.signal(&run, "hello", Payload::null()).await.unwrap();
+    client.unpause(&run, "seen").await.unwrap();
+    while received().await < 2 {}
+    client.terminate(&run, "enough").await.unwrap();
+    client.result(&run).await.unwrap();
+    let closed = client.ask(&run, "received", Payload::null(), QUERY_TIMEOUT).await.unwrap_err();
+    assert!(matches!(closed, ClientError::NotOpen { .. }), "{closed}");
 }
