@@ -146,7 +146,8 @@ impl WorkflowContext {
     }
 
     /// Calls an activity that this very process runs, beside the workflow's code: for short work that needs neither a
-    /// queue nor a heartbeat.
+    /// queue nor a heartbeat. Not run by the engine yet: a workflow that awaits one fails its workflow task, says so, and
+    /// goes on when its code is changed to [`WorkflowContext::activity`].
     #[track_caller]
     pub fn local_activity<Marker, A: NamedActivity<Marker>>(
         &self,

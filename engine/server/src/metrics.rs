@@ -80,6 +80,16 @@ pub const METRICS: &[Metric] = &[
     counter("dacapo_flush_repeats_total", &["lane"], "Flushes repeated because transactions got in each other's way."),
     counter("dacapo_flush_unknown_outcomes_total", &["lane"], "Items of flushes whose answer was lost."),
     gauge("dacapo_lane_backlog_items", &["lane"], "Items that wait for the next flush of a lane."),
+    counter(
+        "dacapo_outbox_deliveries_total",
+        &[],
+        "Rows of the outbox that were carried out: what runs want of others.",
+    ),
+    counter(
+        "dacapo_outbox_refusals_total",
+        &[],
+        "Rows of the outbox that the database refused; they are tried again a minute later.",
+    ),
     counter("dacapo_hints_sent_total", &[], "Hints that were sent to other processes."),
     counter("dacapo_hints_lost_total", &[], "Hints that could not be sent; renewals of leases make up for them."),
     counter(

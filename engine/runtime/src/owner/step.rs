@@ -164,6 +164,9 @@ impl WorkflowThread {
             let failed = match activated {
                 Activated::NeedsHistory => return Made::StateLost(inputs),
                 Activated::Failed { cause, failure } => Some((cause, failure)),
+                Activated::Completed { local, .. } if !local.run.is_empty() => {
+                    Some((WorkflowTaskFailedCause::BadCommand, not_run_here()))
+                }
                 Activated::Completed { commands, published, .. } => refusal(turn.complete_task(commands, published)),
             };
             events.clear();
@@ -328,6 +331,14 @@ fn activate(
     let activated = executor.activate(activation);
     metrics::histogram!("dacapo_workflow_task_seconds").record(started.elapsed().as_secs_f64());
     activated
+}
+
+fn not_run_here() -> Failure {
+    Failure::application(
+        "LocalActivitiesNotRun",
+        "this engine does not run local activities yet: call it with `ctx.activity(…)`, which a worker of the queue runs, \
+         or in the same process at once when it has room; the run goes on when a worker with the changed code takes it",
+    )
 }
 
 fn never_returned() -> Failure {
