@@ -13,6 +13,7 @@ use crate::{
     message::{Message, MessageBody},
     payload::Payload,
     retry::RetryPolicy,
+    run::Run,
     time::Timestamp,
     transition::Transition,
 };
@@ -245,6 +246,35 @@ impl StartWorkflow {
             semantics_version: limits::SEMANTICS_VERSION,
         };
         EventKind::WorkflowExecutionStarted(Box::new(started))
+    }
+
+    /// The request that leads to a run as it is now: for the same run where it begins with more than a start, and for what
+    /// a run that follows it is made of.
+    pub(crate) fn of(run: &Run) -> Self {
+        let started = &run.started;
+        Self {
+            namespace: started.namespace.clone(),
+            workflow_id: started.workflow_id.clone(),
+            run_id: started.run_id,
+            workflow_type: started.workflow_type.clone(),
+            task_queue: started.task_queue.clone(),
+            input: started.input.clone(),
+            request_id: None,
+            reuse_policy: IdReusePolicy::AllowDuplicate,
+            conflict_policy: IdConflictPolicy::Fail,
+            start_delay_ms: None,
+            execution_timeout_ms: started.workflow_execution_timeout_ms,
+            run_timeout_ms: started.workflow_run_timeout_ms,
+            task_timeout_ms: started.workflow_task_timeout_ms,
+            memo: run.memo().cloned(),
+            search_attributes: run.search_attributes().cloned(),
+            priority: started.priority,
+            identity: started.identity.clone(),
+            correlation_id: started.correlation_id.clone(),
+            signal: None,
+            retry_policy: started.retry_policy.clone(),
+            lineage: started.lineage.clone(),
+        }
     }
 }
 

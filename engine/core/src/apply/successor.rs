@@ -13,7 +13,7 @@ use crate::{
     message::{Message, MessageBody},
     retry::RetryDecision,
     run::Run,
-    start::{IdConflictPolicy, IdReusePolicy, StartWorkflow},
+    start::StartWorkflow,
     time::Timestamp,
     transition::{Successor, Transition},
 };
@@ -31,27 +31,9 @@ fn following(run: &Run, initiator: ContinueAsNewInitiator, failure: Option<Failu
         branched_from: None,
     };
     StartWorkflow {
-        namespace: started.namespace.clone(),
-        workflow_id: started.workflow_id.clone(),
         run_id: RunId::derived(run.key.run_id, run.next_event_id, now),
-        workflow_type: started.workflow_type.clone(),
-        task_queue: started.task_queue.clone(),
-        input: started.input.clone(),
-        request_id: None,
-        reuse_policy: IdReusePolicy::AllowDuplicate,
-        conflict_policy: IdConflictPolicy::Fail,
-        start_delay_ms: None,
-        execution_timeout_ms: started.workflow_execution_timeout_ms,
-        run_timeout_ms: started.workflow_run_timeout_ms,
-        task_timeout_ms: started.workflow_task_timeout_ms,
-        memo: run.memo().cloned(),
-        search_attributes: run.search_attributes().cloned(),
-        priority: started.priority,
-        identity: started.identity.clone(),
-        correlation_id: started.correlation_id.clone(),
-        signal: None,
-        retry_policy: started.retry_policy.clone(),
         lineage: Some(Box::new(lineage)),
+        ..StartWorkflow::of(run)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     lineage::{BranchKind, BranchedFrom, Lineage},
     message::{Message, MessageBody},
     run::{PendingTask, Run},
-    start::{IdConflictPolicy, IdReusePolicy, StartWorkflow},
+    start::StartWorkflow,
     time::Timestamp,
     transition::{Successor, TimerRow},
 };
@@ -126,7 +126,7 @@ impl Branch<'_> {
         transition.dropped_timers.clear();
         prefix.append(&mut transition.events);
         (transition.events, transition.first_event_id, transition.inbox) = (prefix, 1, inbox);
-        Ok(Box::new(Successor { request: request_of(&run), transition, ready_at, owned: false }))
+        Ok(Box::new(Successor { request: StartWorkflow::of(&run), transition, ready_at, owned: false }))
     }
 
     /// Gives the first event its new ids, and says where the run comes from.
@@ -230,33 +230,5 @@ fn check_settled(run: &Run) -> Result<(), InvalidBranch> {
     match child.chain(signal).chain(cancel).next() {
         Some((what, event_id)) => Err(InvalidBranch::Pending { what, event_id }),
         None => Ok(()),
-    }
-}
-
-/// The request that stands for a run that begins with more than a start.
-fn request_of(run: &Run) -> StartWorkflow {
-    let started = &run.started;
-    StartWorkflow {
-        namespace: started.namespace.clone(),
-        workflow_id: started.workflow_id.clone(),
-        run_id: started.run_id,
-        workflow_type: started.workflow_type.clone(),
-        task_queue: started.task_queue.clone(),
-        input: started.input.clone(),
-        request_id: None,
-        reuse_policy: IdReusePolicy::AllowDuplicate,
-        conflict_policy: IdConflictPolicy::Fail,
-        start_delay_ms: None,
-        execution_timeout_ms: started.workflow_execution_timeout_ms,
-        run_timeout_ms: started.workflow_run_timeout_ms,
-        task_timeout_ms: started.workflow_task_timeout_ms,
-        memo: run.memo().cloned(),
-        search_attributes: run.search_attributes().cloned(),
-        priority: started.priority,
-        identity: started.identity.clone(),
-        correlation_id: started.correlation_id.clone(),
-        signal: None,
-        retry_policy: started.retry_policy.clone(),
-        lineage: started.lineage.clone(),
     }
 }
