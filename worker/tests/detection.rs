@@ -48,6 +48,15 @@ macro_rules! bad_workflow {
 bad_workflow!(tokio_sleep, |ctx| { tokio::time::sleep(SECOND).await });
 bad_workflow!(tokio_spawn, |ctx| { drop(tokio::spawn(async {})) });
 bad_workflow!(tokio_socket, |ctx| { drop(tokio::net::TcpStream::connect("127.0.0.1:1").await) });
+bad_workflow!(tokio_timeout, |ctx| { drop(tokio::time::timeout(SECOND, ctx.activity(WORK, 2)).await) });
+bad_workflow!(tokio_spawn_local, |ctx| { drop(tokio::task::spawn_local(async {})) });
+bad_workflow!(tokio_spawn_blocking, |ctx| { drop(tokio::task::spawn_blocking(|| {})) });
+bad_workflow!(tokio_file, |ctx| { drop(tokio::fs::read("/dev/null").await) });
+bad_workflow!(yields_for_ever, |ctx| {
+    loop {
+        tokio::task::yield_now().await;
+    }
+});
 bad_workflow!(panicking, |ctx| { panic!("the order has no lines") });
 bad_workflow!(never, |ctx| { future::pending::<()>().await });
 bad_workflow!(awaits_a_thread, |ctx| {
@@ -97,6 +106,19 @@ fn what_needs_a_tokio_runtime_fails_the_task_with_what_to_use() {
 }
 
 #[test]
+fn timeouts_tasks_and_files_of_tokio_are_found_like_its_timers() {
+    for (table, name) in [
+        (workflows![tokio_timeout], "tokio_timeout"),
+        (workflows![tokio_spawn_local], "tokio_spawn_local"),
+        (workflows![tokio_spawn_blocking], "tokio_spawn_blocking"),
+        (workflows![tokio_file], "tokio_file"),
+    ] {
+        let (_, task) = second_task(table, name);
+        fails(task, Cause::ForeignAwait, &["of tokio", "an activity for everything else", "detection.rs:"]);
+    }
+}
+
+#[test]
 fn a_panic_fails_the_task_with_its_line_and_the_run_goes_on_with_a_good_build() {
     let (mut env, task) = second_task(workflows![panicking], "panicking");
     let failure = fails(task, Cause::Panic, &["the order has no lines", "stays open"]);
@@ -127,6 +149,8 @@ fn waiting_for_nothing_durable_is_found_in_the_same_task() {
 fn code_that_only_wakes_itself_is_stopped() {
     let (_, task) = second_task(workflows![spins], "spins");
     fails(task, Cause::NoProgress, &["woke itself"]);
+    let (_, task) = second_task(workflows![yields_for_ever], "yields_for_ever");
+    fails(task, Cause::NoProgress, &["woke itself", "`ctx.sleep(…)`", "detection.rs:"]);
 }
 
 thread_local! {

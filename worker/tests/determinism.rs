@@ -72,6 +72,12 @@ async fn buffered(ctx: WorkflowContext, n: u64) -> Result<Vec<u64>, WorkflowErro
     Ok(calls.map(Result::unwrap).collect().await)
 }
 
+#[workflow]
+async fn buffered_in_order(ctx: WorkflowContext, n: u64) -> Result<Vec<u64>, WorkflowError> {
+    let calls = stream::iter(0..n).map(|i| ctx.activity(WORK, i)).buffered(10);
+    Ok(calls.map(Result::unwrap).collect().await)
+}
+
 /// Gives the numbers 1 to `n` in an order that is no order, the same every time.
 fn shuffled(n: u64) -> Vec<u64> {
     let mut numbers: Vec<u64> = (1..=n).collect();
@@ -113,6 +119,17 @@ fn a_buffered_stream_keeps_its_bound() {
         results.extend(round);
     }
     assert_eq!(env.result::<Vec<u64>>(), results);
+    env.replays_at_every_prefix();
+}
+
+#[test]
+fn a_buffered_stream_in_order_begins_the_next_call_when_its_first_has_ended() {
+    let mut env = Env::start(workflows![buffered_in_order], "buffered_in_order", 12);
+    assert_eq!(env.first().commands().len(), 10);
+    assert_eq!(short(&env.step((2..=10).map(|id| completed(id, id)).collect::<Vec<_>>()).commands()), [""; 0]);
+    assert_eq!(short(&env.step([completed(1, 1)]).commands()), ["+11", "+12"]);
+    env.step([completed(12, 12), completed(11, 11)]).commands();
+    assert_eq!(env.result::<Vec<u64>>(), (1..=12).collect::<Vec<_>>());
     env.replays_at_every_prefix();
 }
 
@@ -253,6 +270,45 @@ fn locks_and_channels_between_the_workflows_own_futures_work() {
     assert_eq!(short(&env.first().commands()), ["+1"]);
     assert_eq!(short(&env.step([completed(1, 1)]).commands()), ["complete"]);
     assert_eq!(env.result::<Vec<u64>>(), [1, 2, 7]);
+    env.replays_at_every_prefix();
+}
+
+#[workflow]
+async fn tokios_lock_and_queue(ctx: WorkflowContext, n: u64) -> Result<Vec<u64>, WorkflowError> {
+    let log = tokio::sync::Mutex::new(Vec::new());
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let writers = try_join_all((0..n).map(|i| {
+        let (log, ctx, sender) = (&log, &ctx, sender.clone());
+        async move {
+            // Held across the await: one call at a time.
+            let mut log = log.lock().await;
+            log.push(ctx.activity(WORK, i).await?);
+            sender.send(i).await.unwrap();
+            Ok::<_, WorkflowError>(())
+        }
+    }));
+    let reader = async {
+        for _ in 0..n {
+            receiver.recv().await.unwrap();
+        }
+        Ok(())
+    };
+    dacapo::try_join!(writers, reader)?;
+    Ok(log.into_inner())
+}
+
+#[test]
+fn a_lock_held_across_an_await_lets_one_call_at_a_time() {
+    let mut env = Env::start(workflows![tokios_lock_and_queue], "tokios_lock_and_queue", 40);
+    assert_eq!(short(&env.first().commands()), ["+1"]);
+    for id in 1..40 {
+        assert_eq!(short(&env.step([completed(id, id * 2)]).commands()), [format!("+{}", id + 1)]);
+        if id == 20 {
+            env.evict();
+        }
+    }
+    env.step([completed(40, 80)]).commands();
+    assert_eq!(env.result::<Vec<u64>>(), (1..=40).map(|id| id * 2).collect::<Vec<_>>());
     env.replays_at_every_prefix();
 }
 

@@ -6,7 +6,11 @@ extern crate dacapo_worker as dacapo;
 
 mod harness;
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use dacapo::{
     WorkflowContext, WorkflowError,
@@ -214,6 +218,112 @@ fn a_changed_timer_is_shown_with_both_lengths() {
             "likely:  the length of the timer was changed",
         ],
     );
+}
+
+#[test]
+fn a_branch_on_the_clock_is_found() {
+    thread_local!(static LIMIT: Cell<SystemTime> = const { Cell::new(SystemTime::UNIX_EPOCH) });
+    #[workflow]
+    async fn asks_the_clock(ctx: WorkflowContext) -> Result<Value, WorkflowError> {
+        let early = SystemTime::now() < LIMIT.get();
+        Ok(ctx.activity(if early { RESERVE } else { SHIP }, json!(1)).await?)
+    }
+    LIMIT.set(SystemTime::now() + 3_600 * SECOND);
+    let mut env = Env::start(workflows![asks_the_clock], "asks_the_clock", ());
+    env.first().commands();
+    env.evict();
+    // Two hours later.
+    LIMIT.set(SystemTime::now() - 3_600 * SECOND);
+    let (cause, failure) = env.step([completed(1, json!(1))]).failure();
+    assert_eq!(cause, Cause::NonDeterministic);
+    says(Some(failure.message), &["activity 1 `reserve`", "activity 1 `ship`", "a clock, a random number"]);
+}
+
+#[test]
+fn the_order_of_a_hash_map_is_found() {
+    #[workflow]
+    async fn follows_a_map(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+        let stock: HashMap<u64, u64> = (0..30).map(|item| (item, 1)).collect();
+        for (item, _) in stock {
+            ctx.activity(RESERVE, json!(item)).await?;
+        }
+        Ok(())
+    }
+    let mut env = Env::start(workflows![follows_a_map], "follows_a_map", ());
+    env.first().commands();
+    for item in 1..20 {
+        env.step([completed(item, json!(null))]).commands();
+    }
+    env.evict();
+    let (cause, failure) = env.step([completed(20, json!(null))]).failure();
+    assert_eq!(cause, Cause::NonDeterministic);
+    says(Some(failure.message), &["`reserve` with input", "the order of a `HashMap`"]);
+}
+
+#[test]
+fn a_select_that_chooses_by_chance_is_found() {
+    const A: Signal<u64> = Signal::new("a");
+    const B: Signal<u64> = Signal::new("b");
+    #[workflow]
+    async fn chooses_by_chance(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+        ctx.receive(&GO).await?;
+        for _ in 0..80 {
+            // Both are ready, so that only chance decides.
+            let item = tokio::select! {
+                item = ctx.receive(&A) => item?,
+                item = ctx.receive(&B) => item?,
+            };
+            drop(ctx.spawn(ctx.activity(if item == 1 { RESERVE } else { SHIP }, json!(1))));
+        }
+        ctx.receive(&GO).await?;
+        Ok(())
+    }
+    let mut env = Env::start(workflows![chooses_by_chance], "chooses_by_chance", ());
+    env.first().commands();
+    env.step((0..80).flat_map(|_| [signal("a", 1), signal("b", 2)])).commands();
+    env.step([signal("go", 1)]).commands();
+    env.evict();
+    let (cause, failure) = env.step([signal("go", 2)]).failure();
+    assert_eq!(cause, Cause::NonDeterministic);
+    says(Some(failure.message), &["`reserve`", "`ship`", "`select!` that is not this crate's"]);
+}
+
+#[test]
+fn a_rollback_under_a_newer_history_is_found_and_named() {
+    #[workflow(name = "order")]
+    async fn newer(ctx: WorkflowContext) -> Result<Value, WorkflowError> {
+        ctx.activity(RESERVE, json!(4)).await?;
+        if ctx.patched("gift") {
+            ctx.activity(SHIP, json!("gift")).await?;
+        }
+        ctx.receive(&GO).await?;
+        Ok(json!(null))
+    }
+    #[workflow(name = "order")]
+    async fn older(ctx: WorkflowContext) -> Result<Value, WorkflowError> {
+        ctx.activity(RESERVE, json!(4)).await?;
+        ctx.receive(&GO).await?;
+        Ok(json!(null))
+    }
+    let mut env = Env::start(workflows![newer], "order", ());
+    env.first().commands();
+    env.step([completed(1, json!(null))]).commands();
+    env.deploy(workflows![older]);
+    let (cause, failure) = env.step([completed(2, json!(null))]).failure();
+    assert_eq!(cause, Cause::NonDeterministic);
+    says(Some(failure.message), &["patch `gift`", "older than the one that wrote the history: roll forward"]);
+    assert_eq!(env.run.status, dacapo_core::RunStatus::Running, "the run stays open");
+    env.deploy(workflows![newer]);
+    env.step([signal("go", 1)]).commands();
+    assert_eq!(env.result::<Value>(), json!(null));
+
+    // Runs that did not come to the change yet go on under the older build.
+    let mut env = Env::start(workflows![newer], "order", ());
+    env.first().commands();
+    env.deploy(workflows![older]);
+    env.step([completed(1, json!(null))]).commands();
+    env.step([signal("go", 1)]).commands();
+    assert_eq!(env.result::<Value>(), json!(null));
 }
 
 #[test]

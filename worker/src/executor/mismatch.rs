@@ -10,7 +10,10 @@ use super::{
     difference::Difference,
     failure::{Diverged, TaskFailure, position},
     instance::Instance,
-    words::{command_kind_and_name, describe_command, describe_event, kind_and_name, patch_of, renamed, what_began},
+    words::{
+        CHANCE, command_kind_and_name, describe_command, describe_event, kind_and_name, missing_patch, patch_of,
+        renamed, what_began,
+    },
 };
 use crate::state::Made;
 
@@ -131,11 +134,13 @@ impl Mismatch<'_> {
             (Some(event), Some(made)) => (event, &made.command),
             (Some(event), None) => {
                 if let Some(patch_id) = patch_of(&event.event) {
-                    return format!(
-                        "`ctx.patched(\"{patch_id}\")` went from the code: put `ctx.deprecate_patch(…)` in its place"
-                    );
+                    return missing_patch(patch_id);
                 }
-                return format!("a call was removed or is made later than before: {}", what_began(&event.event));
+                return format!(
+                    "a call was removed or is made later than before, or this build is older than the one that wrote \
+                     the history: {}",
+                    what_began(&event.event)
+                );
             }
             (None, Some(made)) if made.command.closes() => {
                 return "the code ends sooner than before: what came after was removed, or a condition changed".into();
@@ -159,11 +164,9 @@ impl Mismatch<'_> {
             }
             Some(Difference::Kind | Difference::Number | Difference::Name) | None => {
                 if let Some(patch_id) = patch_of(&event.event) {
-                    format!(
-                        "`ctx.patched(\"{patch_id}\")` went from the code: put `ctx.deprecate_patch(…)` in its place"
-                    )
+                    missing_patch(patch_id)
                 } else if self.appears_later(event, command) {
-                    "calls were reordered".into()
+                    format!("calls were reordered, or their order follows from {CHANCE}")
                 } else if difference == Some(Difference::Name) {
                     renamed(&event.event)
                 } else if self.history.len() < self.made.len() {
@@ -171,7 +174,10 @@ impl Mismatch<'_> {
                 } else if self.history.len() > self.made.len() {
                     "a call was removed before this one".into()
                 } else {
-                    "calls were replaced by others, or a condition that decides between them changed".into()
+                    format!(
+                        "calls were replaced by others, or a condition that decides between them changed or follows \
+                         from {CHANCE}"
+                    )
                 }
             }
         }

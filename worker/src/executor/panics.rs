@@ -72,10 +72,11 @@ impl Caught {
             Some(at) => format!("; the last durable call before it was at {}", super::failure::position(at)),
             None => String::new(),
         };
-        // What tokio says where no runtime is entered; the two parts have been stable for years of its versions.
+        // What tokio says where no runtime is entered; these parts have been stable for years of its versions.
         let tokio = message.contains("there is no reactor running")
             || message.contains("Tokio 1.x")
-            || message.contains("no timer running");
+            || message.contains("no timer running")
+            || message.contains("`spawn_local` called from outside");
         let failure = if tokio {
             TaskFailure::new(
                 WorkflowTaskFailedCause::ForeignAwait,

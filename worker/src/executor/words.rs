@@ -48,17 +48,30 @@ pub(super) fn patch_of(event: &EventKind) -> Option<&str> {
     }
 }
 
+/// What must not decide what comes next, since it comes out differently at every replay.
+pub(super) const CHANCE: &str = "a clock, a random number, the order of a `HashMap`, or a `select!` that is not this \
+                                 crate's (those of tokio and futures choose by chance)";
+
+/// What to do about a change that an event records and the code does not have.
+pub(super) fn missing_patch(patch_id: &str) -> String {
+    format!(
+        "`ctx.patched(\"{patch_id}\")` went from the code: put `ctx.deprecate_patch(…)` in its place; or this build is \
+         older than the one that wrote the history: roll forward"
+    )
+}
+
 /// What to do about a call that has another name than before.
 pub(super) fn renamed(event: &EventKind) -> String {
     let (kind, _) = kind_and_name(event);
     match kind {
-        "activity" | "local activity" => {
-            format!("the {kind} was renamed or replaced: give it its old name with `#[activity(name = \"…\")]`")
-        }
-        "child workflow" => {
-            "the child workflow was renamed or replaced: give it its old name with `#[workflow(name = \"…\")]`"
-                .to_owned()
-        }
+        "activity" | "local activity" => format!(
+            "the {kind} was renamed or replaced: give it its old name with `#[activity(name = \"…\")]`; or the choice \
+             between two follows from {CHANCE}"
+        ),
+        "child workflow" => format!(
+            "the child workflow was renamed or replaced: give it its old name with `#[workflow(name = \"…\")]`; or the \
+             choice between two follows from {CHANCE}"
+        ),
         kind => format!("another {kind} than before"),
     }
 }
