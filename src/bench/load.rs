@@ -177,6 +177,7 @@ impl Flow {
         let workflow_type = match self.scenario {
             Scenario::Sequence => "bench.sequence",
             Scenario::Fanout => "bench.fanout",
+            Scenario::Children => "bench.children",
             Scenario::Mixed => "bench.mixed",
             _ => "bench.noop",
         };

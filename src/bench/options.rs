@@ -81,7 +81,7 @@ impl BenchOptions {
             if given && !scenario.flows() {
                 return Err(format!(
                     "{option} is for flows of workflows and does not fit `{name}`: leave it away, or name noop, \
-                     sequence, fanout, latency or mixed"
+                     sequence, fanout, children, latency or mixed"
                 ));
             }
         }

@@ -13,13 +13,15 @@ pub(crate) enum Scenario {
     Sequence,
     /// Workflows of a hundred activities at once, joined
     Fanout,
+    /// Workflows of ten child workflows at once, each of one activity, joined
+    Children,
     /// One workflow of one activity at a time, from start to result
     Latency,
     /// Agents: a fan-out of 5, a sequence of 3, an approval by signal, a short timer, payloads of 1 to 10 KB
     Mixed,
     /// A thousand signals to each of many runs (--count runs)
     Signals,
-    /// Timers of --count runs, all due at the same moment
+    /// Timers of --count runs, up to 50,000 of them due within one second
     Timers,
     /// --count workflows enqueued while no worker runs, then drained
     Backlog,
@@ -35,10 +37,11 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     /// Every scenario, in the order of `all`.
-    pub(super) const EACH: [Self; 11] = [
+    pub(super) const EACH: [Self; 12] = [
         Self::Noop,
         Self::Sequence,
         Self::Fanout,
+        Self::Children,
         Self::Latency,
         Self::Mixed,
         Self::Signals,
@@ -55,6 +58,7 @@ impl Scenario {
             Self::Noop => "noop",
             Self::Sequence => "sequence",
             Self::Fanout => "fanout",
+            Self::Children => "children",
             Self::Latency => "latency",
             Self::Mixed => "mixed",
             Self::Signals => "signals",
@@ -69,15 +73,16 @@ impl Scenario {
 
     /// Whether it is a flow of workflows, each from start to result, that can go on for any time and at any rate.
     pub(super) fn flows(self) -> bool {
-        matches!(self, Self::Noop | Self::Sequence | Self::Fanout | Self::Latency | Self::Mixed)
+        matches!(self, Self::Noop | Self::Sequence | Self::Fanout | Self::Children | Self::Latency | Self::Mixed)
     }
 
-    /// Activities of each workflow; those of `history` depend on its length.
+    /// Activities of each workflow, those of its children included; those of `history` depend on its length.
     pub(super) fn activities(self) -> u64 {
         match self {
             Self::Noop | Self::Latency | Self::Backlog => 1,
             Self::Sequence => workflows::SEQUENCE,
             Self::Fanout => workflows::FANOUT,
+            Self::Children => workflows::CHILDREN,
             Self::Mixed => workflows::MIXED_FANOUT + workflows::MIXED_SEQUENCE,
             Self::Signals | Self::Timers | Self::Waiting | Self::History | Self::Idle | Self::All => 0,
         }
@@ -88,6 +93,7 @@ impl Scenario {
         match self {
             Self::Sequence => 1_000,
             Self::Mixed => 500,
+            Self::Children => 200,
             Self::Fanout => 50,
             Self::Signals => 20,
             Self::Latency | Self::Waiting | Self::History => 1,
@@ -99,12 +105,14 @@ impl Scenario {
     pub(super) fn count(self, part_of_all: bool) -> Option<u64> {
         let (alone, in_all) = match self {
             Self::Signals => (200, 50),
-            Self::Timers => (50_000, 10_000),
+            Self::Timers => (1_000_000, 10_000),
             Self::Backlog => (1_000_000, 50_000),
             Self::Waiting => (100_000, 20_000),
             Self::History => (50_000, 10_000),
             Self::Idle => (10_000, 2_000),
-            Self::Noop | Self::Sequence | Self::Fanout | Self::Latency | Self::Mixed | Self::All => return None,
+            Self::Noop | Self::Sequence | Self::Fanout | Self::Children | Self::Latency | Self::Mixed | Self::All => {
+                return None;
+            }
         };
         Some(if part_of_all { in_all } else { alone })
     }

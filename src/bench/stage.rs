@@ -33,7 +33,7 @@ const EXPLAIN_WITHIN: Duration = Duration::from_secs(15);
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A wait for runs to end spends one part in so many on reading the table of open runs.
-const ASK_SHARE: u32 = 50;
+pub(super) const ASK_SHARE: u32 = 50;
 
 /// Calls under way at once where runs are prepared or ended: enough for full flushes.
 pub(super) const CALLS: usize = 1_000;

@@ -76,14 +76,13 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
     let database = database::fresh("bench_all").await;
     let reports = bench(&database, &["all", "--count", "100", "--workers", "2"]);
     let names: Vec<&str> = reports.iter().filter_map(|report| report["scenario"].as_str()).collect();
-    let all =
-        "noop sequence fanout latency mixed signals timers backlog waiting history idle".split(' ').collect::<Vec<_>>();
-    assert_eq!(names, all);
+    let all = "noop sequence fanout children latency mixed signals timers backlog waiting history idle";
+    assert_eq!(names, all.split(' ').collect::<Vec<_>>());
     let of = |name: &str| &reports[names.iter().position(|other| *other == name).expect("it is there")];
     for name in ["noop", "latency", "backlog"] {
         assert_eq!(number(of(name), "/rows_per_workflow"), NOOP_ROWS_ACROSS_PROCESSES, "{name}");
     }
-    for name in ["noop", "sequence", "fanout", "latency", "mixed"] {
+    for name in ["noop", "sequence", "fanout", "children", "latency", "mixed"] {
         let report = of(name);
         assert_eq!(number(report, "/workflows"), 100.0, "{name}");
         let latency = |percentile: &str| number(report, &format!("/latency_ms/{percentile}"));
@@ -91,9 +90,12 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
         assert_eq!(report["peak_memory_bytes"]["workers"].as_array().map(Vec::len), Some(2), "{report}");
     }
     let per_workflow = |name: &str| number(of(name), "/activities_per_s") / number(of(name), "/workflows_per_s");
-    for (name, activities) in [("noop", 1.0), ("sequence", 10.0), ("fanout", 100.0), ("mixed", 8.0)] {
+    for (name, activities) in [("noop", 1.0), ("sequence", 10.0), ("fanout", 100.0), ("children", 10.0), ("mixed", 8.0)]
+    {
         assert!((per_workflow(name) - activities).abs() < activities / 20.0, "{name}: {}", of(name));
     }
+    // Ten runs with start, claim and end, what is told from run to run, and the parent's own.
+    assert!(number(of("children"), "/rows_per_workflow") < 220.0, "{}", of("children"));
     assert!(number(of("signals"), "/signals/acknowledged_per_s") >= number(of("signals"), "/signals/received_per_s"));
     assert_eq!(number(of("timers"), "/timers/timers"), 100.0);
     assert!(number(of("timers"), "/timers/lateness_ms/p99") > 0.0);

@@ -34,7 +34,8 @@ DELETE FROM dacapo.workers w WHERE w.worker = $1 AND w.dead
 
 /// Renews the lease and looks around, in one statement. Work that is due within the horizon ($5) is named by its time, so
 /// that whoever waits need not ask before; what lies beyond, a later renewal names. Of a long inbox only the beginning is
-/// looked at: whose the rest is, the owners find out by the runs that they know.
+/// looked at: whose the rest is, the owners find out by the runs that they know. A peer whose presence lock nobody holds is
+/// missing ($9: whether this process may say so); the key of the lock is the random half of its id.
 const BEAT: &str = "
 WITH me AS (
     UPDATE dacapo.workers SET lease_until = clock_timestamp() + $2 * interval '1 ms', busy = $6, owned = $7
@@ -43,7 +44,12 @@ WITH me AS (
 SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
        ARRAY(SELECT w.worker FROM dacapo.workers w
               WHERE w.worker <> $1 AND (w.dead OR w.lease_until < clock_timestamp())) AS lapsed,
-       ARRAY(SELECT w.worker FROM dacapo.workers w WHERE w.worker <> $1 AND w.presence AND NOT w.dead) AS present,
+       ARRAY(SELECT w.worker FROM dacapo.workers w
+              WHERE $9 AND w.worker <> $1 AND w.presence AND NOT w.dead
+                AND ('x' || encode(substr(uuid_send(w.worker), 9), 'hex'))::bit(64)::int8 NOT IN (
+                    SELECT (l.classid::int8 << 32) | l.objid::int8 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1)
+             ) AS missing,
        EXISTS (SELECT FROM dacapo.ready y
                 WHERE y.namespace = $3 AND y.task_queue = ANY ($4) AND y.visible_at <= statement_timestamp()) AS runs_ready,
        EXISTS (SELECT FROM dacapo.activities a WHERE a.namespace = $3 AND a.task_queue = ANY ($4)
@@ -140,6 +146,7 @@ impl PgStore {
             .bind(i64::try_from(interest.busy).unwrap_or(i64::MAX))
             .bind(i64::try_from(interest.owned).unwrap_or(i64::MAX))
             .bind(OUTBOX_GRACE.as_millis() as i64)
+            .bind(self.hints.listens_for(PRESENCE_AFTER_RECONNECT))
             .fetch_one(&self.read)
             .await
             .map_err(store_error)?;
@@ -148,9 +155,9 @@ impl PgStore {
             return Err(StoreError::LeaseLost { worker });
         }
         let mut lapsed: Vec<WorkerId> = row.get::<Vec<Uuid>, _>("lapsed").into_iter().map(WorkerId).collect();
-        let present: Vec<WorkerId> = row.get::<Vec<Uuid>, _>("present").into_iter().map(WorkerId).collect();
+        let missing: Vec<WorkerId> = row.get::<Vec<Uuid>, _>("missing").into_iter().map(WorkerId).collect();
         lapsed.extend(
-            self.vanished(&present).await?.into_iter().filter(|peer| !lapsed.contains(peer)).collect::<Vec<_>>(),
+            self.vanished(&missing).await?.into_iter().filter(|peer| !lapsed.contains(peer)).collect::<Vec<_>>(),
         );
         let now = row.get::<PgTime, _>("now").0;
         self.hints.set_clock(now);
@@ -166,14 +173,13 @@ impl PgStore {
         })
     }
 
-    /// Finds workers whose process is gone although their lease runs on. Looks twice before it says so.
-    async fn vanished(&self, present: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
-        let missing = self.missing(present).await?;
+    /// Looks a second time at workers whose process seems gone although their lease runs on.
+    async fn vanished(&self, missing: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {
         if missing.is_empty() {
-            return Ok(missing);
+            return Ok(Vec::new());
         }
         tokio::time::sleep(PRESENCE_GRACE).await;
-        self.missing(&missing).await
+        self.missing(missing).await
     }
 
     async fn missing(&self, present: &[WorkerId]) -> StoreResult<Vec<WorkerId>> {

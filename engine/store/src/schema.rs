@@ -12,13 +12,14 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "runs", sql: include_str!("../../../migrations/0001_runs.sql") },
     Migration { version: 2, name: "work", sql: include_str!("../../../migrations/0002_work.sql") },
     Migration { version: 3, name: "flush", sql: include_str!("../../../migrations/0003_flush.sql") },
     Migration { version: 4, name: "claims", sql: include_str!("../../../migrations/0004_claims.sql") },
     Migration { version: 5, name: "history_format", sql: include_str!("../../../migrations/0005_history_format.sql") },
     Migration { version: 6, name: "between_runs", sql: include_str!("../../../migrations/0006_between_runs.sql") },
+    Migration { version: 10, name: "claim_from", sql: include_str!("../../../migrations/0010_claim_from.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.

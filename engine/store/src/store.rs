@@ -27,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
+    claim::Places,
     committer::Committer,
     connection::{self, PgStoreOptions},
     hints::{
@@ -52,6 +53,7 @@ pub struct PgStore {
     pub(crate) read: PgPool,
     pub(crate) hints: Hints,
     pub(crate) asks: mpsc::UnboundedSender<Ask>,
+    pub(crate) places: Places,
     committer: Committer,
     lanes: TaskTracker,
     tasks: TaskTracker,
@@ -84,6 +86,7 @@ impl PgStore {
             read: connection::read_pool(target),
             hints,
             asks,
+            places: Places::default(),
             committer,
             lanes,
             tasks,

@@ -22,9 +22,12 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// The time between two looks at who else serves the queues.
 const PEERS: Duration = Duration::from_secs(10);
 
-/// The parts in which open runs are compared with this process's memory, one for each renewal of the lease: with
-/// the usual renewals, all are through in a minute.
-const COMPARE_PARTS: u32 = 30;
+/// The parts in which open runs are compared with this process's memory: with the usual renewals, all are through in a
+/// minute.
+const COMPARE_PARTS: u32 = 8;
+
+/// The renewals of the lease from one comparison to the next. An idle process asks the database as little as it can.
+const COMPARE_EVERY: u32 = 4;
 
 /// The comparisons with all open runs at once after a claim without an answer, which may go through a little later.
 const WHOLE_COMPARISONS: u32 = 3;
@@ -191,6 +194,8 @@ async fn take_over(context: &Context, dead: WorkerId, until: Instant) {
 /// The look for runs that name this process as their owner and that it does not know: an answer was lost.
 #[derive(Debug, Default)]
 struct Comparison {
+    /// The renewals since the last look.
+    renewals: u32,
     /// The part that is looked at next.
     next: u32,
     /// The looks at all parts at once that are still to be made.
@@ -206,6 +211,11 @@ impl Comparison {
             self.whole = WHOLE_COMPARISONS;
         }
         self.take_up(context, owners).await;
+        self.renewals += 1;
+        if self.whole == 0 && self.renewals < COMPARE_EVERY {
+            return;
+        }
+        self.renewals = 0;
         let part = if self.whole > 0 { RunsPart::WHOLE } else { RunsPart { index: self.next, of: COMPARE_PARTS } };
         let Ok(stored) = context.store.owned_runs(context.worker, part).await else { return };
         match self.whole {

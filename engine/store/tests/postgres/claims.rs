@@ -71,6 +71,41 @@ async fn claims_go_by_priority_then_age_and_only_to_who_has_the_type() {
     database.finish().await;
 }
 
+/// Claims of a long queue go on where the last one ended; what came to lie before that place is found soon all the same.
+#[tokio::test]
+async fn claims_of_a_long_queue_go_on_and_leave_nothing_behind() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    for number in 0..8 {
+        start(store, StartWorkflow { priority: 3, ..request(&format!("{number}")) }).await;
+    }
+    let claimed = async |at_most| {
+        let claimed = store.claim_runs(worker, &claim_of(at_most)).await.unwrap().runs;
+        let ids = claimed.iter().map(|run| Owned::of(worker, run).run.started.workflow_id.to_string());
+        ids.collect::<Vec<_>>()
+    };
+    let mut all = claimed(2).await;
+    // The claims of the first 250 ms go on behind the first two.
+    start(store, StartWorkflow { priority: 1, ..request("urgent") }).await;
+    all.extend(claimed(2).await);
+    all.extend(claimed(3).await);
+    // The last of the eight leaves room for one more, and the end of the queue was reached: from the beginning again.
+    all.extend(claimed(2).await);
+    assert_eq!(all.iter().filter(|id| *id == "urgent").count(), 1);
+    let mut rest: Vec<_> = all.into_iter().filter(|id| id != "urgent").collect();
+    assert_eq!(rest, ["0", "1", "2", "3", "4", "5", "6", "7"], "in the order of their age");
+    for number in 8..16 {
+        start(store, StartWorkflow { priority: 3, ..request(&format!("{number}")) }).await;
+    }
+    rest = claimed(2).await;
+    start(store, StartWorkflow { priority: 1, ..request("more urgent") }).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    rest.extend(claimed(1).await);
+    assert_eq!(rest, ["8", "9", "more urgent"], "a claim begins at the beginning now and then");
+    database.finish().await;
+}
+
 #[tokio::test]
 async fn a_ready_row_of_an_owned_run_is_a_hint_for_its_owner() {
     let database = Database::new().await;
