@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Runs live on one thread and their writes on others; an allocator that frees across threads cheaply saves a fifth of
-/// the processor time outside Postgres (`docs/performance.md`).
+/// Runs live on one thread and their writes on others: with the system's allocator, memory was a quarter of the processor
+/// time outside Postgres in a profile (`docs/performance.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -12,4 +12,5 @@ mod histories;
 mod main_job;
 mod programs;
 mod replay_gate;
+mod take_over;
 mod test_env;

@@ -80,7 +80,8 @@ pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// The items a flush takes at most; more adds latency and no throughput.
 pub const FLUSH_ITEMS_MAX: usize = 200;
 
-/// The connections on which a process flushes transitions; the second fills the other's wait for the disk.
+/// The connections on which a process flushes transitions. The second joins in when there is a crowd, so that flushes stay
+/// large; it fills the other's wait for the disk.
 pub const FLUSH_LANES: usize = 2;
 
 /// The runs a process keeps with their workflow state in memory.

@@ -9,7 +9,7 @@ use dacapo_core::{
 use sqlx::{Arguments, error::BoxDynError, postgres::PgArguments};
 use uuid::Uuid;
 
-use super::rows::{EncodedRows, RowArrays, history_row, json};
+use super::rows::{EncodedRows, RowArrays, bind_runs, history_row, json};
 use crate::time::PgTime;
 
 /// The arrays of `dacapo.between_v1`.
@@ -200,23 +200,13 @@ impl<'a> BetweenArrays<'a> {
     fn bind_successors(&self, arguments: &mut PgArguments) -> Result<(), BoxDynError> {
         let all = || self.successors.iter().map(|(_, encoded)| *encoded);
         let requests = || all().map(|encoded| &encoded.successor.request);
-        let transitions = || all().map(|encoded| &encoded.successor.transition);
-        let started = |it: &Transition| PgTime(it.events.first().map_or(Timestamp(0), |event| event.event_time));
         arguments.add(self.successors.iter().map(|(item, _)| *item).collect::<Vec<_>>())?;
-        arguments.add(transitions().map(|it| it.key.shard.0).collect::<Vec<_>>())?;
-        arguments.add(transitions().map(|it| it.key.run_id.0).collect::<Vec<_>>())?;
-        arguments.add(requests().map(|it| it.namespace.as_str()).collect::<Vec<_>>())?;
-        arguments.add(requests().map(|it| it.workflow_id.as_str()).collect::<Vec<_>>())?;
-        arguments.add(requests().map(|it| it.workflow_type.as_str()).collect::<Vec<_>>())?;
-        arguments.add(requests().map(|it| it.task_queue.as_str()).collect::<Vec<_>>())?;
-        arguments.add(requests().map(|it| i16::from(it.priority)).collect::<Vec<_>>())?;
-        arguments.add(transitions().map(Transition::next_event_id).collect::<Vec<_>>())?;
-        arguments.add(transitions().map(|it| it.signals as i64).collect::<Vec<_>>())?;
-        arguments.add(all().map(|it| it.events.as_slice()).collect::<Vec<_>>())?;
-        arguments.add(transitions().map(started).collect::<Vec<_>>())?;
-        arguments
-            .add(requests().map(|it| it.memo.as_ref().map(|memo| memo.as_json().as_bytes())).collect::<Vec<_>>())?;
-        arguments.add(requests().map(|it| it.search_attributes.as_ref().map(|a| a.as_json())).collect::<Vec<_>>())?;
+        let rows = || {
+            self.successors
+                .iter()
+                .map(|(_, it)| (&it.successor.request, &it.successor.transition, it.events.as_slice()))
+        };
+        bind_runs(arguments, rows)?;
         let first = requests().map(|it| it.lineage.as_ref().and_then(|lineage| lineage.first_run_id).map(|id| id.0));
         arguments.add(first.collect::<Vec<_>>())?;
         arguments.add(all().map(|it| it.successor.owned).collect::<Vec<_>>())?;

@@ -109,20 +109,15 @@ impl<F: Flush> fmt::Debug for Lane<F> {
 }
 
 impl<F: Flush> Lane<F> {
-    /// Makes a lane and spawns its task, which ends after [`Lane::close`].
-    pub(crate) fn spawn(flush: F, options: &PgConnectOptions, tasks: &TaskTracker) -> Arc<Self> {
+    /// Makes a lane and spawns its tasks, which end after [`Lane::close`]. With more than one, what belongs together must be
+    /// in order by itself: a run has at most one write under way.
+    pub(crate) fn spawn(flush: F, connections: usize, options: &PgConnectOptions, tasks: &TaskTracker) -> Arc<Self> {
         let queue = Mutex::new(Queue { entries: VecDeque::new(), closed: false });
         let (filled, crowded) = (Notify::new(), Notify::new());
         let lane = Arc::new(Self { flush, queue, filled, crowded, options: options.clone() });
-        tasks.spawn(Arc::clone(&lane).run(1));
-        lane
-    }
-
-    /// Makes a lane with a second task. What belongs together must then be in order by itself: a run has at most one
-    /// write under way.
-    pub(crate) fn spawn_with_second(flush: F, options: &PgConnectOptions, tasks: &TaskTracker) -> Arc<Self> {
-        let lane = Self::spawn(flush, options, tasks);
-        tasks.spawn(Arc::clone(&lane).run(CROWD_ITEMS));
+        for connection in 0..connections {
+            tasks.spawn(Arc::clone(&lane).run(if connection == 0 { 1 } else { CROWD_ITEMS }));
+        }
         lane
     }
 

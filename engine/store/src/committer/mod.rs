@@ -15,9 +15,12 @@ mod start;
 
 use std::sync::Arc;
 
-use dacapo_core::store::{
-    ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreResult,
-    WriteOutcome,
+use dacapo_core::{
+    limits::FLUSH_LANES,
+    store::{
+        ActivityReport, Reply, ReportOutcome, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
+        StoreResult, WriteOutcome,
+    },
 };
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::task::TaskTracker;
@@ -43,13 +46,12 @@ pub(crate) struct Committer {
 impl Committer {
     /// Makes the lanes and spawns their tasks; each connects with its first item.
     pub(crate) fn spawn(options: &PgConnectOptions, hints: &Hints, tasks: &TaskTracker) -> Self {
-        let appends = Lane::spawn_with_second(Append::new(hints.clone()), options, tasks);
         Self {
-            appends,
-            unowned_starts: Lane::spawn(Start::new(hints.clone()), options, tasks),
-            owned_starts: Lane::spawn(Start::new(hints.clone()), options, tasks),
-            sends: Lane::spawn(SendLane::new(hints.clone()), options, tasks),
-            reports: Lane::spawn(Report::new(hints.clone()), options, tasks),
+            appends: Lane::spawn(Append::new(hints.clone()), FLUSH_LANES, options, tasks),
+            unowned_starts: Lane::spawn(Start::new(hints.clone()), 1, options, tasks),
+            owned_starts: Lane::spawn(Start::new(hints.clone()), 1, options, tasks),
+            sends: Lane::spawn(SendLane::new(hints.clone()), 1, options, tasks),
+            reports: Lane::spawn(Report::new(hints.clone()), 1, options, tasks),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use dacapo_core::{Transition, batch, transition::ActivityRow};
+use dacapo_core::{StartWorkflow, Timestamp, Transition, batch, transition::ActivityRow};
 use sqlx::{Arguments, error::BoxDynError, postgres::PgArguments};
 
 use super::between::state_json;
@@ -48,6 +48,30 @@ impl EncodedActivity {
 /// Writes the row of history of a transition.
 pub(super) fn history_row(transition: &Transition) -> Vec<u8> {
     batch::encode(transition.key.run_id, transition.first_event_id, &transition.events)
+}
+
+/// Binds the arrays of new rows of `runs_open` and of their first rows of history, from the key to the search attributes.
+pub(super) fn bind_runs<'a, R: Iterator<Item = (&'a StartWorkflow, &'a Transition, &'a [u8])>>(
+    arguments: &mut PgArguments,
+    runs: impl Fn() -> R,
+) -> Result<(), BoxDynError> {
+    let requests = || runs().map(|(request, ..)| request);
+    let transitions = || runs().map(|(_, transition, _)| transition);
+    let started = |it: &Transition| PgTime(it.events.first().map_or(Timestamp(0), |event| event.event_time));
+    let memo = |it: &'a StartWorkflow| it.memo.as_ref().map(|memo| memo.as_json().as_bytes());
+    arguments.add(transitions().map(|it| it.key.shard.0).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|it| it.key.run_id.0).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|it| it.namespace.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|it| it.workflow_id.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|it| it.workflow_type.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|it| it.task_queue.as_str()).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|it| i16::from(it.priority)).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(Transition::next_event_id).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|it| it.signals as i64).collect::<Vec<_>>())?;
+    arguments.add(runs().map(|(.., events)| events).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(started).collect::<Vec<_>>())?;
+    arguments.add(requests().map(memo).collect::<Vec<_>>())?;
+    arguments.add(requests().map(|it| it.search_attributes.as_ref().map(|a| a.as_json())).collect::<Vec<_>>())
 }
 
 /// Writes what the engine itself defines as JSON.

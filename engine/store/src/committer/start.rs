@@ -9,7 +9,7 @@ use std::{
 };
 
 use dacapo_core::{
-    IdConflictPolicy, IdReusePolicy, RunKey, Timestamp, WorkerId,
+    IdConflictPolicy, IdReusePolicy, RunKey, WorkerId,
     store::{StartOutcome, StartWrite, StoreError, StoreResult},
     transition::ProblemChange,
 };
@@ -20,7 +20,7 @@ use super::{
     between::{ARRAYS, BetweenArrays, EncodedBetween, parameters},
     lane::{Entry, Flush},
     resolve::resolve,
-    rows::{EncodedRows, RowArrays, history_row, json},
+    rows::{EncodedRows, RowArrays, bind_runs, history_row, json},
 };
 use crate::{hints::Hints, time::PgTime};
 
@@ -246,23 +246,11 @@ fn arguments(
     let mut arguments = PgArguments::default();
     arguments.reserve(47, bytes);
     let requests = || items.iter().map(|item| &item.start.request);
-    let transitions = || items.iter().map(|item| &item.start.transition);
-    let started = |item: &&EncodedStart| item.start.transition.events.first().map_or(Timestamp(0), |e| e.event_time);
     arguments.add(optimistic)?;
     arguments.add(owner.map(|owner| owner.0))?;
-    arguments.add(transitions().map(|t| t.key.shard.0).collect::<Vec<_>>())?;
-    arguments.add(transitions().map(|t| t.key.run_id.0).collect::<Vec<_>>())?;
-    arguments.add(requests().map(|r| r.namespace.as_str()).collect::<Vec<_>>())?;
-    arguments.add(requests().map(|r| r.workflow_id.as_str()).collect::<Vec<_>>())?;
-    arguments.add(requests().map(|r| r.workflow_type.as_str()).collect::<Vec<_>>())?;
-    arguments.add(requests().map(|r| r.task_queue.as_str()).collect::<Vec<_>>())?;
-    arguments.add(requests().map(|r| i16::from(r.priority)).collect::<Vec<_>>())?;
-    arguments.add(transitions().map(|t| t.next_event_id()).collect::<Vec<_>>())?;
-    arguments.add(transitions().map(|t| t.signals as i64).collect::<Vec<_>>())?;
-    arguments.add(items.iter().map(|item| item.events.as_slice()).collect::<Vec<_>>())?;
-    arguments.add(items.iter().map(|item| PgTime(started(item))).collect::<Vec<_>>())?;
-    arguments.add(requests().map(|r| r.memo.as_ref().map(|memo| memo.as_json().as_bytes())).collect::<Vec<_>>())?;
-    arguments.add(requests().map(|r| r.search_attributes.as_ref().map(|a| a.as_json())).collect::<Vec<_>>())?;
+    bind_runs(&mut arguments, || {
+        items.iter().map(|item| (&item.start.request, &item.start.transition, item.events.as_slice()))
+    })?;
     arguments.add(items.iter().map(|item| item.problem.as_deref()).collect::<Vec<_>>())?;
     arguments.add(items.iter().map(|item| item.request.as_deref()).collect::<Vec<_>>())?;
     arguments.add(requests().map(|r| reuse(r.reuse_policy)).collect::<Vec<_>>())?;
