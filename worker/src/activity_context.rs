@@ -65,6 +65,12 @@ impl ActivityContext {
         self.task.attempt
     }
 
+    /// Tells whether it is an attempt of a local activity, which runs in the process that owns the run. What it says in
+    /// heartbeats goes nowhere, and its attempts are counted anew when another process takes the run over.
+    pub fn is_local(&self) -> bool {
+        self.control.is_local()
+    }
+
     /// Gives the time at which the workflow asked for the activity.
     pub fn scheduled_at(&self) -> SystemTime {
         let micros = u64::try_from(self.task.scheduled_at.0).unwrap_or(0);

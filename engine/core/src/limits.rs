@@ -26,7 +26,7 @@ pub const HISTORY_EVENTS_WARN: i64 = 10_240;
 /// The bytes from which a run is warned about the size of its history.
 pub const HISTORY_BYTES_WARN: u64 = 10 * 1024 * 1024;
 
-/// The most activities of a run that wait for an outcome.
+/// The most activities of a run that wait for an outcome, and as many local ones beside them.
 pub const PENDING_ACTIVITIES_MAX: usize = 2_000;
 
 /// The most timers of a run that wait for their time; as many as activities.

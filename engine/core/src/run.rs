@@ -144,6 +144,8 @@ pub struct Run {
     pub unseen: bool,
     /// Whether the last event completed a workflow task or is a command of it, so that (further) commands may follow.
     pub commanding: bool,
+    /// The local activities that the code waits for, as far as history knows.
+    pub local_activities: u32,
     /// How often the current workflow task failed in a row, as far as history knows (0 or 1).
     pub task_failures: u32,
     /// Activities without an outcome.
@@ -229,6 +231,7 @@ impl Run {
             task: None,
             unseen: true,
             commanding: false,
+            local_activities: 0,
             task_failures: 0,
             activities: BTreeMap::new(),
             timers,

@@ -13,7 +13,7 @@ use std::{
 
 use dacapo_core::Timestamp;
 
-use crate::virtual_time::VirtualTime;
+use crate::virtual_time::{AttemptKey, VirtualTime};
 
 /// How far back an answer must lie for the database's clock to have been set back; far above what an answer takes.
 const SET_BACK: Duration = Duration::from_secs(5);
@@ -80,6 +80,17 @@ impl Clock {
             (Some(at), Source::Database(_)) => tokio::time::sleep(at.since(self.now())).await,
             (Some(at), Source::Virtual(time)) => time.sleep_of(None, at).elapsed().await,
             (None, _) => std::future::pending().await,
+        }
+    }
+
+    /// Waits until a point in time between two attempts, of which the next one is `attempt`.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub(crate) async fn sleep_before(&self, attempt: AttemptKey, at: Timestamp) {
+        match &self.0 {
+            Source::Database(_) => tokio::time::sleep(at.since(self.now())).await,
+            Source::Virtual(time) => time.sleep_of(Some(attempt), at).elapsed().await,
         }
     }
 

@@ -64,7 +64,7 @@ pub struct LocalActivityEnded {
 }
 
 /// What the code wants of its local activities, once the commands of its task are written. When they are not, the run is
-/// replayed and asks again.
+/// replayed and asks again, for all that it waits for and no history knows the end of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalActivities {
     /// To begin. One that runs already, for an activation that was lost, may go on in place of a new one.
@@ -156,6 +156,8 @@ pub struct ActivityControl {
     pub(crate) attempt: AttemptKey,
     /// The engine's clock; without one, the machine's.
     pub(crate) clock: Option<Arc<Clock>>,
+    /// Whether it is an attempt of a local activity.
+    pub(crate) local: bool,
 }
 
 /// The latest sign of life of an attempt.
@@ -172,11 +174,11 @@ impl ActivityControl {
     pub fn detached() -> Self {
         let heartbeats = tokio::sync::watch::channel(Heartbeat::default()).0;
         let run = RunKey { shard: Shard(0), run_id: RunId(Uuid::nil()) };
-        Self { canceled: CancellationToken::new(), heartbeats, attempt: (run, 0, 0), clock: None }
+        Self { canceled: CancellationToken::new(), heartbeats, attempt: (run, 0, 0), clock: None, local: false }
     }
 
     /// Says that the attempt is alive, and what the next one should know. Cheap: the runtime sends on only as often as
-    /// the heartbeat timeout asks for.
+    /// the heartbeat timeout asks for. Of a local activity nobody asks it, and it goes nowhere.
     pub fn heartbeat(&self, details: Option<Payload>) {
         self.heartbeats.send_modify(|heartbeat| {
             heartbeat.count += 1;
@@ -184,6 +186,11 @@ impl ActivityControl {
                 heartbeat.details = details;
             }
         });
+    }
+
+    /// Says whether it is an attempt of a local activity, which the process that owns the run makes beside its code.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Waits for a time of the engine's clock, which in tests moves on its own.

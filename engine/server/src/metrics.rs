@@ -68,6 +68,12 @@ pub const METRICS: &[Metric] = &[
         &["activity_type", "outcome"],
         "Time of one attempt of an activity.",
     ),
+    seconds(
+        "dacapo_local_activity_seconds",
+        USER_SECONDS,
+        &["activity_type", "outcome"],
+        "Time of one attempt of a local activity, its wait for a slot included.",
+    ),
     seconds("dacapo_flush_seconds", ENGINE_SECONDS, &["lane"], "Time of one flush, commit included."),
     Metric {
         name: "dacapo_flush_items",

@@ -61,7 +61,7 @@ impl Turn<'_> {
         if commands.last().is_some_and(Command::closes) {
             return self.check_close();
         }
-        check.limits()
+        check.limits(u64::from(self.local_activities))
     }
 
     /// A run is not closed over something that its code was not given.
@@ -216,12 +216,13 @@ impl<'a> Check<'a> {
         check_limit("signals carried over", signals, limits::SIGNALS_MAX)
     }
 
-    fn limits(&self) -> Result<(), RefusedCommand> {
+    fn limits(&self, local_activities: u64) -> Result<(), RefusedCommand> {
         let rare = self.run.rare.as_deref();
         let count = |added: &BTreeSet<Sequence>, before: usize| (before + added.len()) as u64;
         let activities = count(&self.activities, self.run.activities.len());
         let timers = count(&self.timers, self.run.timers.len());
         check_limit("activities without an outcome", activities, limits::PENDING_ACTIVITIES_MAX as u64)?;
+        check_limit("local activities that have not ended", local_activities, limits::PENDING_ACTIVITIES_MAX as u64)?;
         check_limit("timers that have not fired", timers, limits::PENDING_TIMERS_MAX as u64)?;
         if !self.children.is_empty() {
             let children = count(&self.children, rare.map_or(0, |rare| rare.children.len()));

@@ -58,6 +58,8 @@ pub struct Turn<'run> {
     updates: Vec<(MessageId, UpdateRequest)>,
     /// Whether the code has something to do that no event says.
     awake: bool,
+    /// The local activities that the code waits for after its task.
+    local_activities: u32,
     /// What was before the workflow task began.
     before_task: Option<BeforeTask>,
 }
@@ -67,7 +69,8 @@ impl<'run> Turn<'run> {
     pub fn begin(run: &'run mut Run, now: Timestamp) -> Self {
         let out = Transition::new(run);
         let now = now.max(run.last_event_time);
-        Self { run, now, out, ending: None, updates: Vec::new(), awake: false, before_task: None }
+        let local_activities = run.local_activities;
+        Self { run, now, out, ending: None, updates: Vec::new(), awake: false, local_activities, before_task: None }
     }
 
     /// The run as it is after everything so far.
@@ -107,6 +110,11 @@ impl<'run> Turn<'run> {
     /// Takes the news that something ended in this process that only the code's next commands will say: it is run.
     pub fn wake(&mut self) {
         self.awake = true;
+    }
+
+    /// Takes note of how many local activities the code waits for once its task is completed, which the completion says.
+    pub fn awaits_local_activities(&mut self, count: usize) {
+        self.local_activities = u32::try_from(count).unwrap_or(u32::MAX);
     }
 
     fn is_open(&self) -> bool {

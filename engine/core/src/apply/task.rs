@@ -81,7 +81,8 @@ impl Turn<'_> {
         if let Some(before) = traceless {
             self.forget_task(before);
         } else {
-            let completed = WorkflowTaskCompleted { scheduled_event_id, started_event_id };
+            let local_activities = self.local_activities;
+            let completed = WorkflowTaskCompleted { scheduled_event_id, started_event_id, local_activities };
             self.push(EventKind::WorkflowTaskCompleted(completed));
         }
         self.out.published.extend(published);

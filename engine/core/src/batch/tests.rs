@@ -42,7 +42,11 @@ fn task(scheduled_event_id: i64, identity: &str) -> [EventKind; 3] {
         build_id: None,
         continue_as_new_suggested: false,
     };
-    let completed = WorkflowTaskCompleted { scheduled_event_id, started_event_id: scheduled_event_id + 1 };
+    let completed = WorkflowTaskCompleted {
+        scheduled_event_id,
+        started_event_id: scheduled_event_id + 1,
+        local_activities: (scheduled_event_id % 2) as u32,
+    };
     [
         EventKind::WorkflowTaskScheduled(WorkflowTaskScheduled { attempt: 1 }),
         EventKind::WorkflowTaskStarted(started),

@@ -33,6 +33,15 @@ pub struct WorkflowTaskCompleted {
     pub scheduled_event_id: i64,
     /// Its start.
     pub started_event_id: i64,
+    /// The local activities that the code waits for after it. No event says that they run: whoever takes the run over
+    /// learns from this that the code has to be run, so that it asks for them again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub local_activities: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Why a workflow task failed.

@@ -126,6 +126,7 @@ impl Run {
                 check(started(it.scheduled_event_id, it.started_event_id), || MISFIT)?;
                 self.task = None;
                 self.task_failures = 0;
+                self.local_activities = it.local_activities;
             }
             EventKind::WorkflowTaskFailed(it) => {
                 check(started(it.scheduled_event_id, it.started_event_id), || MISFIT)?;

@@ -66,7 +66,11 @@ fn started(scheduled_event_id: i64) -> EventKind {
 
 fn completed(scheduled_event_id: i64) -> EventKind {
     let started_event_id = scheduled_event_id + 1;
-    EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted { scheduled_event_id, started_event_id })
+    EventKind::WorkflowTaskCompleted(WorkflowTaskCompleted {
+        scheduled_event_id,
+        started_event_id,
+        local_activities: 0,
+    })
 }
 
 fn activity(activity_id: ActivityId) -> EventKind {

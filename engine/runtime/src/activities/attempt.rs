@@ -92,7 +92,7 @@ impl Attempt {
         let (heartbeats, heard) = tokio::sync::watch::channel(Heartbeat::default());
         let attempt = (self.task.run, self.task.activity_id, self.task.attempt);
         let clock = Some(Arc::clone(&self.pool.clock));
-        let control = ActivityControl { canceled: self.canceled.clone(), heartbeats, attempt, clock };
+        let control = ActivityControl { canceled: self.canceled.clone(), heartbeats, attempt, clock, local: false };
         let future = self.pool.runner.run(Arc::clone(&self.task), control);
         let mut heartbeats = Heartbeats::new(self, started_at, heard);
         let ended = self.drive(future, &mut heartbeats).await;
@@ -176,7 +176,8 @@ impl Attempt {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+/// Makes the failure of an attempt that panicked.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod heartbeat;
+mod local;
 
 use std::{
     collections::HashMap,
@@ -21,6 +22,8 @@ use dacapo_core::{
 };
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use local::LocalId;
 
 use crate::{clock::Clock, executor::ActivityRunner, owner::Owners, virtual_time::AttemptKey};
 
@@ -55,6 +58,10 @@ pub(crate) struct ActivityPool {
     handle: Handle,
     slots: Arc<Semaphore>,
     slots_max: usize,
+    /// Local activities have slots of their own, as many: what a workflow waits for in between is not held up by what
+    /// takes long.
+    local_slots: Semaphore,
+    local: local::LocalCalls,
     tracker: TaskTracker,
     running: Mutex<HashMap<(RunKey, ActivityId), Running>>,
     owners: std::sync::OnceLock<Owners>,
@@ -86,6 +93,8 @@ impl ActivityPool {
             handle: Handle::current(),
             slots: Arc::new(Semaphore::new(slots_max)),
             slots_max,
+            local_slots: Semaphore::new(slots_max),
+            local: local::LocalCalls::default(),
             tracker: TaskTracker::new(),
             running: Mutex::default(),
             owners: std::sync::OnceLock::new(),
@@ -111,12 +120,13 @@ impl ActivityPool {
     /// Every attempt that runs or waits for a slot here, and whether it was told to stop.
     pub(crate) fn attempts(&self) -> Vec<(AttemptKey, bool)> {
         let running = self.lock();
-        running.iter().map(|((run, id), it)| ((*run, *id, it.attempt), it.canceled.is_cancelled())).collect()
+        let attempts = running.iter().map(|((run, id), it)| ((*run, *id, it.attempt), it.canceled.is_cancelled()));
+        attempts.chain(self.local.attempts()).collect()
     }
 
     /// Attempts that run or wait for a slot here.
     pub(crate) fn busy(&self) -> usize {
-        self.lock().len()
+        self.lock().len() + self.local.count()
     }
 
     /// Whether another local attempt may wait here, as long as others could take it instead.
@@ -163,13 +173,17 @@ impl ActivityPool {
     /// Tells every attempt that the process stops.
     pub(crate) fn cancel_all(&self) {
         self.slots.close();
+        self.local_slots.close();
         self.lock().values().for_each(|running| running.canceled.cancel());
+        self.local.cancel_all();
     }
 
     /// Ends every attempt; local ones are reported as lost, claimed ones are reported to their runs as such.
     pub(crate) fn abandon_all(&self) {
         self.slots.close();
+        self.local_slots.close();
         self.lock().values().for_each(|running| running.abandoned.cancel());
+        self.local.abandon_all();
     }
 
     /// Waits until no attempt runs.

@@ -7,7 +7,7 @@ use dacapo_core::{
 };
 use tokio::sync::oneshot;
 
-use super::Input;
+use super::{Input, local::LocalsAfter};
 
 /// What to think of an activity without an outcome, without a row, and without an attempt that runs here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) struct AfterCommit {
     pub(super) launches: Vec<ActivityTask>,
     /// Attempts to tell that they should stop.
     pub(super) cancels: Vec<ActivityId>,
+    /// What becomes of local activities.
+    pub(super) locals: LocalsAfter,
     /// When the earliest row that the write offers becomes visible.
     pub(super) offered_at: Option<Timestamp>,
     /// How the write closes the run.
@@ -84,6 +86,8 @@ pub(super) struct Actor {
     pub(super) retry_at: Option<Timestamp>,
     /// Whether pending activities are still to be looked at.
     pub(super) adoption: Option<Adoption>,
+    /// Whether the code waits for local activities that it has not asked this process for since the run was read.
+    pub(super) asks_locals: bool,
     /// Activities whose row says that this process keeps the attempt for itself.
     pub(super) mine: Vec<ActivityId>,
     /// Updates that wait in the inbox for an answer of the code: given again with every step.
@@ -97,8 +101,9 @@ pub(super) struct Actor {
 impl Actor {
     /// Makes an actor of a run that has just begun or was just read.
     pub(super) fn new(run: Run, epoch: i32, events: Vec<Event>) -> Self {
-        let failures = run.task_failures;
+        let (failures, asks_locals) = (run.task_failures, run.local_activities > 0);
         Self {
+            asks_locals,
             run,
             epoch,
             inputs: Vec::new(),
@@ -153,6 +158,11 @@ impl Actor {
     /// Whether nothing is under way that would be lost by forgetting the run.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Idle) && self.inputs.is_empty()
+    }
+
+    /// Whether the code may be run for something that no event says.
+    pub(super) fn may_wake(&self, now: Timestamp) -> bool {
+        self.retry_at.is_none() && self.run.may_task(now)
     }
 
     /// Whether the code can be run without reading the history first.

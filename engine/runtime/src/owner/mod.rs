@@ -7,6 +7,7 @@
 //! SQL, decisions (they are in core), and the code of workflows (it is behind [`crate::Executor`]).
 
 mod actor;
+mod local;
 mod question;
 mod rest;
 mod settle;
@@ -35,7 +36,11 @@ use tokio_util::task::TaskTracker;
 pub(crate) use watchdog::watch;
 
 use crate::{
-    activities::ActivityPool, client::waits::Waits, clock::Clock, executor::ExecutorFactory, options::WorkerOptions,
+    activities::{ActivityPool, LocalId},
+    client::waits::Waits,
+    clock::Clock,
+    executor::{ExecutorFactory, LocalActivityEnded},
+    options::WorkerOptions,
     roles::Peers,
 };
 
@@ -116,6 +121,13 @@ pub(crate) enum ToOwner {
     },
     Claimed(Box<LoadedRun>),
     Input(RunKey, Input),
+    /// A local activity ended, or will not say how.
+    LocalEnded {
+        key: RunKey,
+        activity_id: ActivityId,
+        id: LocalId,
+        ended: Option<LocalActivityEnded>,
+    },
     Written {
         key: RunKey,
         epoch: i32,
@@ -201,6 +213,16 @@ impl Owners {
         self.tell(run, ToOwner::Input(run, Input::Heartbeat { activity_id, attempt, details }));
     }
 
+    pub(crate) fn local_ended(
+        &self,
+        key: RunKey,
+        activity_id: ActivityId,
+        id: LocalId,
+        ended: Option<LocalActivityEnded>,
+    ) {
+        self.tell(key, ToOwner::LocalEnded { key, activity_id, id, ended });
+    }
+
     /// Asks for room for `runs` more runs.
     pub(crate) fn make_room(&self, runs: usize) {
         let each = runs.div_ceil(self.threads.len());
@@ -232,5 +254,7 @@ impl std::fmt::Debug for Owners {
 /// The time at which somebody should take a run that is given back: at once when its workflow has something to do,
 /// after a start delay, or when something wakes it.
 fn ready_at(run: &dacapo_core::Run, now: Timestamp) -> Option<Timestamp> {
-    (!run.is_paused() && (run.unseen || run.task.is_some())).then(|| run.first_task_at().max(now))
+    // Local activities that were stopped here are asked for again by the code, wherever it is run next.
+    let has_work = run.unseen || run.task.is_some() || run.local_activities > 0;
+    (!run.is_paused() && has_work).then(|| run.first_task_at().max(now))
 }

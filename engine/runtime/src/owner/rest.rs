@@ -5,6 +5,7 @@ use dacapo_core::{RunKey, Timestamp};
 use super::{
     Owners,
     actor::{Actor, Phase},
+    local::Locals,
     thread::Shared,
 };
 
@@ -47,16 +48,20 @@ impl Shared {
             && state.to_release.is_empty()
             && self.has_heard_all()
             && state.alarms.wait(now).is_none_or(|wait| !wait.is_zero())
-            && state.actors.values().all(|actor| self.actor_is_at_rest(actor, now))
+            && state.actors.values().all(|actor| self.actor_is_at_rest(actor, &state.locals, now))
     }
 
-    fn actor_is_at_rest(&self, actor: &Actor, now: Timestamp) -> bool {
+    fn actor_is_at_rest(&self, actor: &Actor, locals: &Locals, now: Timestamp) -> bool {
+        let key = actor.key();
+        let wakes = (actor.asks_locals || locals.any_ended(key)) && actor.may_wake(now);
         let waits_for_retry = actor.retry_at.is_some_and(|at| at > now);
         // An attempt that has ended leaves the pool before its outcome is taken from the channel.
         let unheard = |id: u64, has_row: bool| !has_row && !self.context.pool.runs(actor.key(), id);
         matches!(actor.phase, Phase::Idle)
             && actor.inputs.is_empty()
             && actor.adoption.is_none()
+            && !wakes
+            && !locals.any_unheard(key, &self.context.pool)
             && (waits_for_retry || !actor.run.wants_task(now))
             && !actor.run.activities.iter().any(|(id, pending)| unheard(*id, pending.has_row))
     }

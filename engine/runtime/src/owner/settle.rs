@@ -70,6 +70,9 @@ impl WorkflowThread {
                 context.waits.closed(key, result);
             }
             state.actors.remove(&key);
+            for id in state.locals.forget(key) {
+                context.pool.give_up_local(id);
+            }
             self.executor.evict(key);
             self.one_less();
             if let Some(successor) = after.successor {
@@ -78,6 +81,8 @@ impl WorkflowThread {
             return;
         }
         actor.phase = Phase::Idle;
+        self.settle_locals(state, key, after.locals);
+        let Some(actor) = state.actors.get(&key) else { return };
         for task in after.launches {
             context.pool.start_local(task);
         }
@@ -92,6 +97,7 @@ impl WorkflowThread {
         }
         let more = !actor.inputs.is_empty()
             || context.is_draining()
+            || (state.locals.any_ended(key) && actor.may_wake(context.clock.now()))
             || (actor.retry_at.is_none() && actor.run.wants_task(context.clock.now()));
         if more {
             state.dirty.push_back(key);
@@ -196,7 +202,9 @@ impl WorkflowThread {
             let mut runs = Vec::with_capacity(batch.len());
             for key in batch {
                 // It may have made a step since it was gathered, and begun an activity: nobody would know of that one.
-                let may_go = state.actors.get(key).is_some_and(|actor| actor.is_idle() && !self.runs_activities(actor));
+                let runs_locals = state.locals.any(*key) && !self.shared.context.is_draining();
+                let may_go = |actor: &Actor| actor.is_idle() && !runs_locals && !self.runs_activities(actor);
+                let may_go = state.actors.get(key).is_some_and(may_go);
                 let Some(actor) = state.actors.get_mut(key).filter(|_| may_go) else { continue };
                 actor.phase = Phase::Releasing;
                 if let Some(at) = actor.run.timers.values().map(|timer| timer.fire_at).min() {
@@ -257,6 +265,9 @@ impl WorkflowThread {
     /// Drops a run that is not this process's any more.
     pub(super) fn forget(&mut self, state: &mut State, key: RunKey) {
         self.executor.evict(key);
+        for id in state.locals.forget(key) {
+            self.shared.context.pool.abandon_local(id);
+        }
         let Some(actor) = state.actors.remove(&key) else { return };
         for activity_id in actor.run.activities.keys() {
             if self.shared.context.pool.local_attempt(key, *activity_id).is_some() {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use dacapo_core::{
-    Failure, Message, MessageBody, MessageId, Run, RunKey, Timestamp, Transition, UpdateRequest,
+    Event, Failure, Message, MessageBody, MessageId, Run, RunKey, Timestamp, Transition, UpdateRequest,
     apply::{RefusedCommand, Turn},
     event::WorkflowTaskFailedCause,
     limits,
@@ -14,10 +14,11 @@ use dacapo_core::{
 use super::{
     Input, ToOwner,
     actor::{Actor, Adoption, AfterCommit, Phase},
+    local::{LocalsAfter, LocalsOfStep},
     thread::{RunningTask, State, WorkflowThread},
     timers::Alarm,
 };
-use crate::executor::{Activated, Activation};
+use crate::executor::{Activated, Activation, LocalActivityEnded};
 
 /// What a step wants beside its transition.
 #[derive(Default)]
@@ -25,6 +26,16 @@ struct Wishes {
     launches: Vec<ActivityTask>,
     /// The input that says that the code was given up.
     timed_out: bool,
+    /// What becomes of local activities.
+    locals: LocalsAfter,
+}
+
+/// What came of running the code.
+enum Ran {
+    Completed,
+    Failed(WorkflowTaskFailedCause, Failure),
+    /// The executor does not know the run any more.
+    StateLost,
 }
 
 /// What came of a step.
@@ -42,11 +53,12 @@ impl WorkflowThread {
         let now = shared.context.clock.now();
         let Some(actor) = state.actors.get(&key).filter(|actor| actor.may_step()) else { return };
         let draining = shared.context.is_draining();
+        // Also while the process stops: what a local activity has done here is not done again elsewhere.
+        let told = state.locals.any_ended(key) && actor.may_wake(now);
         if draining
             && actor.is_idle()
-            && actor.inputs.is_empty()
             && actor.adoption.is_none()
-            && !self.runs_activities(actor)
+            && !(told || state.locals.any_running(key) || self.runs_activities(actor))
         {
             if actor.updates.is_empty() {
                 state.to_release.push(key);
@@ -56,18 +68,20 @@ impl WorkflowThread {
             }
             return;
         }
+        let wakes = told || (actor.asks_locals && !draining && actor.may_wake(now));
         let something = !actor.inputs.is_empty() || actor.adoption.is_some() || actor.run.wants_task(now);
-        if !something {
+        if !(something || wakes) {
             let first_task_at = actor.run.first_task_at();
             if first_task_at > now {
                 state.alarms.set(first_task_at, key, Alarm::RetryTask);
             }
             return;
         }
-        if !actor.can_activate() && !draining {
+        if !actor.can_activate() && (told || !draining) {
             self.load(&mut state, key);
             return;
         }
+        let locals = state.locals.for_step(key);
         let Some(mut actor) = state.actors.remove(&key) else { return };
         state.steps += 1;
         actor.touched = state.steps;
@@ -75,7 +89,7 @@ impl WorkflowThread {
         state.running = Some(self.running(&actor, &inputs));
         drop(state);
 
-        let made = self.step(&mut actor, inputs, now, draining);
+        let made = self.step(&mut actor, inputs, locals, now);
 
         let mut state = shared.lock();
         if state.generation != self.generation {
@@ -137,7 +151,7 @@ impl WorkflowThread {
     }
 
     /// Makes the step: inputs, lost attempts, the workflow's code, where its activities run.
-    fn step(&mut self, actor: &mut Actor, inputs: Vec<Input>, now: Timestamp, draining: bool) -> Made {
+    fn step(&mut self, actor: &mut Actor, inputs: Vec<Input>, locals: LocalsOfStep, now: Timestamp) -> Made {
         let shared = Arc::clone(&self.shared);
         let context = &shared.context;
         let mut wishes = Wishes::default();
@@ -151,28 +165,25 @@ impl WorkflowThread {
         if let Some(adoption) = adoption.take() {
             self.adopt(&mut turn, adoption, mine, &mut wishes);
         }
+        if actor.asks_locals || locals.any_ended() {
+            turn.wake();
+        }
         let due = wishes.timed_out || retry_at.is_none_or(|at| at <= turn.now());
+        let may_run = due && (!context.is_draining() || locals.any_ended());
         let mut ran = false;
-        if due && !draining && turn.start_task(&context.identity, context.options.build_id.as_deref()) {
+        if may_run && turn.start_task(&context.identity, context.options.build_id.as_deref()) {
             *retry_at = None;
             ran = true;
-            let activated = if wishes.timed_out {
-                Activated::Failed { cause: WorkflowTaskFailedCause::NoProgress, failure: never_returned() }
-            } else {
-                activate(&mut *self.executor, &turn, events, *whole && !*cached)
-            };
-            let failed = match activated {
-                Activated::NeedsHistory => return Made::StateLost(inputs),
-                Activated::Failed { cause, failure } => Some((cause, failure)),
-                Activated::Completed { local, .. } if !local.run.is_empty() => {
-                    Some((WorkflowTaskFailedCause::BadCommand, not_run_here()))
-                }
-                Activated::Completed { commands, published, .. } => refusal(turn.complete_task(commands, published)),
+            let from_start = *whole && !*cached;
+            let failed = match self.run_code(&mut turn, events, from_start, &locals, &mut wishes) {
+                Ran::StateLost => return Made::StateLost(inputs),
+                Ran::Completed => None,
+                Ran::Failed(cause, failure) => Some((cause, failure)),
             };
             events.clear();
             (*cached, *whole) = (failed.is_none(), false);
             match failed {
-                None => *failures = 0,
+                None => (*failures, actor.asks_locals) = (0, false),
                 Some((cause, failure)) => {
                     *failures += 1;
                     self.executor.evict(turn.run().key);
@@ -191,6 +202,38 @@ impl WorkflowThread {
         let (transition, after) = self.place(turn, wishes, inputs);
         updates.retain(|update| !transition.consumed.contains(&update.id));
         Made::Step(Box::new((transition, after)))
+    }
+
+    /// Runs the code and takes its commands.
+    fn run_code(
+        &mut self,
+        turn: &mut Turn<'_>,
+        earlier: &[Event],
+        from_start: bool,
+        locals: &LocalsOfStep,
+        wishes: &mut Wishes,
+    ) -> Ran {
+        if wishes.timed_out {
+            return Ran::Failed(WorkflowTaskFailedCause::NoProgress, never_returned());
+        }
+        let (commands, published, wanted) =
+            match activate(&mut *self.executor, turn, earlier, from_start, &locals.ended) {
+                Activated::NeedsHistory => return Ran::StateLost,
+                Activated::Failed { cause, failure } => return Ran::Failed(cause, failure),
+                Activated::Completed { commands, published, local } => (commands, published, local),
+            };
+        if let Some(failure) = self.refused_locals(&wanted) {
+            return Ran::Failed(WorkflowTaskFailedCause::NotRegistered, failure);
+        }
+        turn.awaits_local_activities(locals.awaited_after(&wanted));
+        match refusal(turn.complete_task(commands, published)) {
+            Some((cause, failure)) => Ran::Failed(cause, failure),
+            None => {
+                let given = locals.ended.iter().map(|ended| ended.activity_id).collect();
+                wishes.locals = LocalsAfter { given, wanted };
+                Ran::Completed
+            }
+        }
     }
 
     /// Looks at activities that have neither an outcome nor an attempt that runs here nor somebody else who has them.
@@ -232,7 +275,13 @@ impl WorkflowThread {
                 "the history grows long: split the work over several workflows"
             );
         }
-        let mut after = AfterCommit { inputs, closes: out.closes, launches: wishes.launches, ..AfterCommit::default() };
+        let mut after = AfterCommit {
+            inputs,
+            closes: out.closes,
+            launches: wishes.launches,
+            locals: wishes.locals,
+            ..AfterCommit::default()
+        };
         after.launches.append(&mut out.attempts);
         after.offered_at = out.activities.iter().filter(|row| !row.claimed_by_owner).map(|row| row.visible_at).min();
         after.result = out.events.last().filter(|_| out.closes.is_some()).and_then(crate::engine::result_of);
@@ -313,8 +362,9 @@ fn take_input(turn: &mut Turn<'_>, input: Input, identity: &str, wishes: &mut Wi
 fn activate(
     executor: &mut dyn crate::executor::Executor,
     turn: &Turn<'_>,
-    earlier: &[dacapo_core::Event],
+    earlier: &[Event],
     from_start: bool,
+    ended: &[LocalActivityEnded],
 ) -> Activated {
     let started = Instant::now();
     let joined;
@@ -326,19 +376,10 @@ fn activate(
     };
     let run = turn.run();
     let updates: Vec<UpdateRequest> = turn.updates().map(|(_, request)| request.clone()).collect();
-    let activation =
-        Activation { run: run.key, started: &run.started, events, from_start, updates: &updates, ended: &[] };
+    let activation = Activation { run: run.key, started: &run.started, events, from_start, updates: &updates, ended };
     let activated = executor.activate(activation);
     metrics::histogram!("dacapo_workflow_task_seconds").record(started.elapsed().as_secs_f64());
     activated
-}
-
-fn not_run_here() -> Failure {
-    Failure::application(
-        "LocalActivitiesNotRun",
-        "this engine does not run local activities yet: call it with `ctx.activity(…)`, which a worker of the queue runs, \
-         or in the same process at once when it has room; the run goes on when a worker with the changed code takes it",
-    )
 }
 
 fn never_returned() -> Failure {

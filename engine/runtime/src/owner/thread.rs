@@ -15,6 +15,7 @@ use dacapo_core::{RunKey, WorkflowType, limits};
 use super::{
     Context, Input, ToOwner,
     actor::Actor,
+    local::Locals,
     question::Question,
     timers::{Alarm, Alarms},
 };
@@ -45,6 +46,7 @@ pub(super) struct State {
     /// Runs that may have something to do.
     pub(super) dirty: VecDeque<RunKey>,
     pub(super) alarms: Alarms,
+    pub(super) locals: Locals,
     pub(super) running: Option<RunningTask>,
     /// Runs whose state went with a lost thread, until they are read again.
     pub(super) orphans: HashMap<RunKey, RunningTask>,
@@ -195,6 +197,12 @@ impl WorkflowThread {
             ToOwner::Started { key, outcome } => self.started(state, key, outcome),
             ToOwner::Claimed(loaded) => self.claimed(state, *loaded),
             ToOwner::Input(key, input) => give(state, key, input),
+            ToOwner::LocalEnded { key, activity_id, id, ended } => {
+                let awaited = state.locals.ended(key, activity_id, id, ended);
+                if awaited && state.actors.get(&key).is_some_and(Actor::may_step) {
+                    state.dirty.push_back(key);
+                }
+            }
             ToOwner::Written { key, epoch, outcome } => self.written(state, key, epoch, outcome),
             ToOwner::Loaded { key, epoch, loaded } => self.reloaded(state, key, epoch, loaded.map(|loaded| *loaded)),
             ToOwner::Released { key, epoch, outcome } => self.released(state, key, epoch, outcome),
@@ -224,9 +232,11 @@ impl WorkflowThread {
     /// Gives back up to `runs` runs that wait for something, those first that have waited longest.
     fn make_room(&mut self, state: &mut State, runs: usize) {
         let now = self.shared.context.clock.now();
+        let locals = &state.locals;
         let waits = |actor: &Actor| {
             let has_work = actor.adoption.is_some() || actor.retry_at.is_some() || actor.run.wants_task(now);
-            actor.is_idle() && actor.updates.is_empty() && !has_work && !self.runs_activities(actor)
+            let runs_locals = actor.asks_locals || locals.any(actor.key());
+            actor.is_idle() && actor.updates.is_empty() && !has_work && !runs_locals && !self.runs_activities(actor)
         };
         let mut idle: Vec<(u64, RunKey)> =
             state.actors.values().filter(|actor| waits(actor)).map(|actor| (actor.touched, actor.key())).collect();
