@@ -146,8 +146,11 @@ impl WorkflowContext {
     }
 
     /// Calls an activity that this very process runs, beside the workflow's code: for short work that needs neither a
-    /// queue nor a heartbeat. Not run by the engine yet: a workflow that awaits one fails its workflow task, says so, and
-    /// goes on when its code is changed to [`WorkflowContext::activity`].
+    /// queue nor a heartbeat.
+    ///
+    /// It is one event, at its end. Until then nothing is stored, so it is made again from its first attempt when the
+    /// process dies, and the run stays in memory while it waits between attempts: work that is slow, or waits long after
+    /// a failure, is [`WorkflowContext::activity`]'s. Every worker that has the workflow has to have its code.
     #[track_caller]
     pub fn local_activity<Marker, A: NamedActivity<Marker>>(
         &self,

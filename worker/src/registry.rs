@@ -66,9 +66,10 @@ impl Registry {
         Ok((factory, runner))
     }
 
-    /// Puts fakes in the place of activities, and beside those that there are.
-    pub(crate) fn with_fakes(mut self, fakes: ActivityTable) -> Self {
+    /// Puts fakes in the place of activities, and beside those that there are; so for workflows, as `children` says.
+    pub(crate) fn with_fakes(mut self, fakes: ActivityTable, children: impl FnOnce(&mut WorkflowTable)) -> Self {
         self.activities.replace(fakes);
+        children(&mut self.workflows);
         self
     }
 

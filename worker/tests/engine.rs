@@ -102,11 +102,6 @@ async fn patient(ctx: WorkflowContext) -> Result<(), WorkflowError> {
     Ok(())
 }
 
-#[workflow]
-async fn local(ctx: WorkflowContext) -> Result<u32, WorkflowError> {
-    Ok(ctx.local_activity(Shop::double, 1).await?)
-}
-
 struct Fleet {
     engine: Engine,
     client: Client,
@@ -137,7 +132,6 @@ impl Fleet {
         workflows.add(impatient).unwrap();
         workflows.add(approval).unwrap();
         workflows.add(patient).unwrap();
-        workflows.add(local).unwrap();
         let mut table = ActivityTable::default();
         table.add_host(Arc::clone(&self.shop)).unwrap();
         let mut options =
@@ -292,25 +286,5 @@ async fn a_worker_with_room_for_few_runs_ends_many() {
     for index in 0..2_000 {
         assert_eq!(fleet.value(&format!("run-{index}")).await, (32 * index).to_string());
     }
-    fleet.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_local_activity_is_refused_with_the_way_out() {
-    let fleet = Fleet::new(1).await;
-    fleet.start("a", "local", &()).await;
-    let run = WorkflowExecution::newest("a");
-    let told = async {
-        loop {
-            let described = format!("{:?}", fleet.client.describe(&run).await.unwrap());
-            if described.contains("LocalActivitiesNotRun") || described.contains("ctx.activity") {
-                return described;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let told = tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
-    assert!(told.contains("ctx.activity"), "{told}");
-    fleet.client.terminate(&run, "enough").await.unwrap();
     fleet.stop().await;
 }

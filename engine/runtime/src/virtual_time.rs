@@ -14,13 +14,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dacapo_core::{ActivityId, RunKey, Timestamp};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
+    client::{SentUpdate, UpdateWait},
     memory::MemoryStore,
     owner::{Context, Owners, ToOwner},
 };
@@ -43,12 +44,46 @@ struct Shared {
     store: Arc<MemoryStore>,
     members: Mutex<Vec<Member>>,
     sleepers: Mutex<BTreeMap<u64, Sleeper>>,
-    waits: Mutex<BTreeMap<u64, (RunKey, oneshot::Sender<String>)>>,
+    waits: Mutex<BTreeMap<u64, Wait>>,
     numbers: AtomicU64,
     calls: AtomicUsize,
     moved: Notify,
     stirred: Notify,
 }
+
+/// What a client waits for, however long it takes.
+#[derive(Debug, Clone)]
+pub(crate) enum Awaited {
+    /// The end of a run.
+    End(RunKey),
+    /// An update.
+    Update {
+        /// Which one.
+        sent: SentUpdate,
+        /// How far.
+        wait: UpdateWait,
+    },
+}
+
+impl Awaited {
+    fn run(&self) -> RunKey {
+        match self {
+            Self::End(run) => *run,
+            Self::Update { sent, .. } => sent.run,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Wait {
+    awaited: Awaited,
+    given_up: oneshot::Sender<String>,
+    /// Since when it could have ended, in real time.
+    over_since: Option<Instant>,
+}
+
+/// The real time that whoever waits has for seeing that the wait is over; then it is taken for one that is not polled.
+const SEEN_WITHIN: Duration = Duration::from_millis(100);
 
 /// A worker of the process.
 struct Member {
@@ -126,18 +161,21 @@ impl VirtualTime {
         self.0.moved.notify_waiters();
     }
 
-    /// Gives the runs whose end somebody waits for.
+    /// Gives the runs of which somebody waits for something, such as their end, that has not happened.
     pub fn awaited(&self) -> Vec<RunKey> {
-        lock(&self.0.waits).values().map(|(run, _)| *run).collect()
+        let waits = lock(&self.0.waits);
+        let open = waits.values().filter(|wait| !self.0.store.has_happened(&wait.awaited));
+        open.map(|wait| wait.awaited.run()).collect()
     }
 
     /// Ends the waits for a run, which nothing else will: they say why.
     pub fn give_up(&self, run: RunKey, problem: &str) {
         let mut waits = lock(&self.0.waits);
-        let numbers: Vec<u64> = waits.iter().filter(|(_, (of, _))| *of == run).map(|(number, _)| *number).collect();
-        for (_, given_up) in numbers.iter().filter_map(|number| waits.remove(number)) {
+        let numbers: Vec<u64> =
+            waits.iter().filter(|(_, wait)| wait.awaited.run() == run).map(|(number, _)| *number).collect();
+        for wait in numbers.iter().filter_map(|number| waits.remove(number)) {
             // Whoever waited may have gone.
-            let _ = given_up.send(problem.to_owned());
+            let _ = wait.given_up.send(problem.to_owned());
         }
     }
 
@@ -171,11 +209,11 @@ impl VirtualTime {
         VirtualSleep { time: self.clone(), number, until }
     }
 
-    /// Takes note that somebody waits for the end of a run.
-    pub(crate) fn wait_for(&self, run: RunKey) -> (Waiting, oneshot::Receiver<String>) {
+    /// Takes note that somebody waits for something.
+    pub(crate) fn wait_for(&self, awaited: Awaited) -> (Waiting, oneshot::Receiver<String>) {
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
         let (sender, given_up) = oneshot::channel();
-        lock(&self.0.waits).insert(number, (run, sender));
+        lock(&self.0.waits).insert(number, Wait { awaited, given_up: sender, over_since: None });
         self.stir();
         (Waiting { time: self.clone(), number }, given_up)
     }
@@ -196,17 +234,32 @@ impl VirtualTime {
         lock(&self.0.members).retain(|member| !std::ptr::eq(member.context.as_ptr(), Arc::as_ptr(context)));
     }
 
+    /// Whether whoever waits for something that has happened is about to see it.
+    fn somebody_is_answered(&self) -> bool {
+        let mut waits = lock(&self.0.waits);
+        let mut over = waits.values_mut().filter(|wait| self.0.store.has_happened(&wait.awaited));
+        over.any(|wait| wait.over_since.get_or_insert_with(Instant::now).elapsed() < SEEN_WITHIN)
+    }
+
     fn is_at_rest(&self) -> bool {
         let now = self.now();
+        if self.somebody_is_answered() {
+            return false;
+        }
         let members = lock(&self.0.members);
+        let waiting = members.iter().flat_map(|member| member.owners.waiting_requests()).collect();
         let steps = || members.iter().map(|member| member.owners.steps()).sum::<u64>();
         let before = steps();
         let at_rest = self.0.calls.load(Ordering::SeqCst) == 0
             && lock(&self.0.sleepers).values().all(|sleeper| sleeper.until > now)
             && members.iter().all(|member| self.attempts_wait(member) && member.owners.is_at_rest(now))
-            && self.0.store.is_at_rest(|run, activity_id| {
-                members.iter().filter_map(|member| member.context.upgrade()).any(|it| it.pool.runs(run, activity_id))
-            });
+            && self.0.store.is_at_rest(
+                |run, activity_id| {
+                    let contexts = members.iter().filter_map(|member| member.context.upgrade());
+                    contexts.into_iter().any(|it| it.pool.runs(run, activity_id))
+                },
+                &waiting,
+            );
         at_rest && steps() == before
     }
 
@@ -261,7 +314,7 @@ impl Drop for VirtualSleep {
     }
 }
 
-/// Somebody waits for the end of a run.
+/// Somebody waits for something.
 pub(crate) struct Waiting {
     time: VirtualTime,
     number: u64,
@@ -270,6 +323,7 @@ pub(crate) struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         lock(&self.time.0.waits).remove(&self.number);
+        self.time.stir();
     }
 }
 

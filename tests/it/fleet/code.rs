@@ -278,6 +278,23 @@ pub(crate) async fn stuck(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
     Ok(ctx.activity(Host::work, Work { value: 1, ms: 0 }).await?)
 }
 
+/// A local activity, then a signal.
+#[workflow(name = "fleet.local_then_go")]
+pub(crate) async fn local_then_go(ctx: WorkflowContext, work: Work) -> Result<u64, WorkflowError> {
+    let value = ctx.local_activity(Host::work, work).await?;
+    Ok(value + ctx.receive(&GO).await?)
+}
+
+/// So many local activities one after the other.
+#[workflow(name = "fleet.local_sequence")]
+pub(crate) async fn local_sequence(ctx: WorkflowContext, (count, ms): (u64, u64)) -> Result<u64, WorkflowError> {
+    let mut value = 0;
+    for _ in 0..count {
+        value = ctx.local_activity(Host::work, Work { value, ms }).retry(soon()).await?;
+    }
+    Ok(value)
+}
+
 /// What a worker process serves.
 pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
     let mut registry = Registry::new();
@@ -295,7 +312,9 @@ pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
             .workflow(remote)
             .workflow(cancellable)
             .workflow(unserved)
-            .workflow(stuck);
+            .workflow(stuck)
+            .workflow(local_then_go)
+            .workflow(local_sequence);
     }
     if settings.serves != Serves::Workflows {
         let effects = PgPoolOptions::new().max_connections(2).connect_lazy(&settings.url).unwrap();

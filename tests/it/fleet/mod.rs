@@ -10,6 +10,7 @@ mod database;
 mod effect_and_record;
 mod harness;
 mod kill;
+mod local;
 mod messages;
 mod moving_on;
 mod postgres;

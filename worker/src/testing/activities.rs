@@ -8,6 +8,8 @@ use std::{
 use dacapo_core::{ActivityId, ActivityResult, ActivityType, Failure, Payload, RunKey, transition::ActivityTask};
 use dacapo_runtime::{ActivityControl, ActivityFuture, ActivityRunner};
 
+use super::children::Children;
+
 /// The error type of a call to an activity that the test has neither code nor a fake for.
 const NOT_REGISTERED: &str = "ActivityNotRegistered";
 
@@ -55,14 +57,18 @@ impl Calls {
 pub(super) struct TestActivities {
     pub(super) runner: Arc<dyn ActivityRunner>,
     pub(super) calls: Arc<Calls>,
+    pub(super) children: Arc<Children>,
 }
 
 impl ActivityRunner for TestActivities {
     fn activity_types(&self) -> Vec<ActivityType> {
-        self.runner.activity_types()
+        self.runner.activity_types().into_iter().chain(self.children.activity_type()).collect()
     }
 
     fn run(&self, task: Arc<ActivityTask>, control: ActivityControl) -> ActivityFuture {
+        if Children::is_fake(&task.activity_type) {
+            return self.children.run(task, control);
+        }
         self.calls.note(&task);
         if self.runner.activity_types().contains(&task.activity_type) {
             return self.runner.run(task, control);

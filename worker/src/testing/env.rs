@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::{
     activities::Calls,
     checks::{Checked, check, report},
+    children::Children,
     driver::Driver,
     schedule::{Action, Schedule},
     setup::TestSetup,
@@ -43,6 +44,7 @@ pub struct TestEnv {
     process: Option<WorkerProcess>,
     registry: Registry,
     calls: Arc<Calls>,
+    children: Arc<Children>,
     schedule: Arc<Schedule>,
     driver: Option<Driver>,
     /// Actions that wait for real time.
@@ -68,13 +70,13 @@ impl TestEnv {
         client: Client,
         process: WorkerProcess,
         registry: Registry,
-        calls: Arc<Calls>,
+        (calls, children): (Arc<Calls>, Arc<Children>),
         schedule: Arc<Schedule>,
         driver: Option<Driver>,
         patience: Duration,
     ) -> Self {
         let (process, later) = (Some(process), Mutex::default());
-        Self { engine, client, process, registry, calls, schedule, driver, later, patience, checked: false }
+        Self { engine, client, process, registry, calls, children, schedule, driver, later, patience, checked: false }
     }
 
     /// Starts a workflow, as [`Client::start`] does: options follow as calls, awaiting it gives the handle.
@@ -202,6 +204,20 @@ impl TestEnv {
             Err(error) => panic!("{error}"),
         };
         self.calls.inputs(name).into_iter().map(decode).collect()
+    }
+
+    /// Gives the inputs with which fakes of a workflow were started, in the order of their starts; the runs that follow by
+    /// a child's retry policy do not count.
+    ///
+    /// # Panics
+    /// When an input is not of the workflow's type.
+    pub fn child_calls<Marker, W: NamedWorkflow<Marker>>(&self, workflow: W) -> Vec<W::Input> {
+        let name = workflow.name();
+        let decode = |input: Payload| match input.decode(&format!("input of workflow `{name}`")) {
+            Ok(input) => input,
+            Err(error) => panic!("{error}"),
+        };
+        self.children.inputs(name).into_iter().map(decode).collect()
     }
 
     /// Counts the attempts of all calls of an activity.

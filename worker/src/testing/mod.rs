@@ -1,4 +1,4 @@
-//! Testing workflows: the engine in one process, time that moves by itself, fakes for activities, and a replay of
+//! Testing workflows: the engine in one process, time that moves by itself, fakes for activities and children, and a replay of
 //! everything that ran.
 //!
 //! ```
@@ -33,6 +33,7 @@
 
 mod activities;
 mod checks;
+mod children;
 mod driver;
 mod env;
 mod schedule;
@@ -40,6 +41,7 @@ mod setup;
 
 pub use self::{
     checks::Checked,
+    children::FakeChild,
     env::{At, TestEnv},
     setup::TestSetup,
 };

@@ -8,14 +8,15 @@ use uuid::Uuid;
 
 use super::{
     activities::{Calls, TestActivities},
+    children::{Children, FakeChild},
     driver::Driver,
     env::TestEnv,
     schedule::Schedule,
 };
 use crate::{
-    ActivityContext, ActivityError,
+    ActivityContext, ActivityError, WorkflowError,
     client::Client,
-    define::{ActivitiesHost, ActivityTable, Attempt, NamedActivity, WorkflowFn},
+    define::{ActivitiesHost, ActivityTable, Attempt, NamedActivity, NamedWorkflow, WorkflowFn},
     registry::Registry,
     worker::DEFAULT_TASK_QUEUE,
 };
@@ -36,6 +37,7 @@ pub struct TestSetup {
     real: Option<Engine>,
     registry: Registry,
     fakes: ActivityTable,
+    children: Children,
     queues: Vec<TaskQueue>,
     by_hand: bool,
     patience: Duration,
@@ -47,6 +49,7 @@ impl TestSetup {
             real,
             registry: Registry::new(),
             fakes: ActivityTable::default(),
+            children: Children::default(),
             queues: vec![TaskQueue::new(DEFAULT_TASK_QUEUE)],
             by_hand: false,
             patience: PATIENCE,
@@ -138,6 +141,44 @@ impl TestSetup {
         self
     }
 
+    /// Answers a child workflow by a function of its input, whether or not its code is there.
+    ///
+    /// ```
+    /// # extern crate dacapo_worker as dacapo;
+    /// # use dacapo::{WorkflowError, define::Workflow, testing::TestEnv};
+    /// # const SHIP: Workflow<String, u64> = Workflow::new("ship");
+    /// let setup = TestEnv::in_memory().fake_child(SHIP, |parcel| match parcel.as_str() {
+    ///     "" => Err(WorkflowError::failed("NothingToShip", "the parcel is empty")),
+    ///     parcel => Ok(parcel.len() as u64),
+    /// });
+    /// ```
+    pub fn fake_child<Marker, W, F>(self, workflow: W, fake: F) -> Self
+    where
+        W: NamedWorkflow<Marker>,
+        W::Input: Send,
+        W::Output: Send,
+        F: Fn(W::Input) -> Result<W::Output, WorkflowError> + Send + Sync + 'static,
+    {
+        self.fake_child_async(workflow, move |_, input| std::future::ready(fake(input)))
+    }
+
+    /// Answers a child workflow by an async function of what the fake has in its hands and of its input.
+    ///
+    /// The child is a run like any other: it has its workflow id, its policies and its history, and whoever starts a run
+    /// of its type starts the fake. The function is called once for each run. [`FakeChild::sleep`] waits for the engine's
+    /// clock and ends when the child is asked to cancel; for `Duration::MAX`, and the child never ends by itself.
+    pub fn fake_child_async<Marker, W, F, R>(mut self, workflow: W, fake: F) -> Self
+    where
+        W: NamedWorkflow<Marker>,
+        W::Input: Send,
+        W::Output: Send,
+        F: Fn(FakeChild, W::Input) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<W::Output, WorkflowError>> + Send + 'static,
+    {
+        self.children.add(&workflow, fake);
+        self
+    }
+
     /// Serves another task queue than [`DEFAULT_TASK_QUEUE`] as well.
     pub fn task_queue(mut self, queue: impl Into<TaskQueue>) -> Self {
         self.queues.push(queue.into());
@@ -179,10 +220,11 @@ impl TestSetup {
             Some(_) => Namespace::default_namespace(),
             None => Namespace::new(format!("test-{}", Uuid::now_v7().simple())),
         };
-        let registry = self.registry.with_fakes(self.fakes);
+        let children = Arc::new(self.children);
+        let registry = self.registry.with_fakes(self.fakes, |workflows| children.register(workflows));
         let (factory, runner) = registry.parts().map_err(|error| error.to_string())?;
         let calls = Arc::new(Calls::default());
-        let runner = Arc::new(TestActivities { runner, calls: Arc::clone(&calls) });
+        let runner = Arc::new(TestActivities { runner, calls: Arc::clone(&calls), children: Arc::clone(&children) });
         let options = options(namespace.clone(), self.queues, time.as_ref());
         let process = WorkerProcess::start(&engine, options, factory, runner).map_err(|error| error.to_string())?;
         let mut state = process.state();
@@ -193,7 +235,7 @@ impl TestSetup {
             let untyped = client.untyped().clone();
             Driver::start(time, untyped, Arc::clone(&schedule), self.by_hand, self.patience)
         });
-        Ok(TestEnv::new(engine, client, process, registry, calls, schedule, driver, self.patience))
+        Ok(TestEnv::new(engine, client, process, registry, (calls, children), schedule, driver, self.patience))
     }
 }
 

@@ -39,7 +39,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     describe::{Description, explain},
-    virtual_time::VirtualTime,
+    virtual_time::{Awaited, VirtualTime},
 };
 
 /// How long a call is repeated while the database does not answer: longer than a restart of Postgres, shorter than
@@ -309,7 +309,7 @@ impl Client {
     /// Waits until this very run is closed, whatever follows it.
     async fn end_of(&self, run: RunKey) -> Result<RunResult, ClientError> {
         let Some(time) = self.shared.clock.virtual_time() else { return Ok(self.shared.waits.wait(run).await?) };
-        let (_waiting, given_up) = time.wait_for(run);
+        let (_waiting, given_up) = time.wait_for(Awaited::End(run));
         tokio::select! {
             result = self.shared.waits.wait(run) => Ok(result?),
             Ok(problem) = given_up => Err(ClientError::Stuck { problem }),

@@ -10,6 +10,7 @@ use dacapo_core::{
 use uuid::Uuid;
 
 use super::{Client, ClientError, Started, WorkflowExecution};
+use crate::virtual_time::Awaited;
 
 /// The first wait between two looks at an update that another process answers; doubles up to [`LOOK_MAX`].
 const LOOK: Duration = Duration::from_millis(10);
@@ -93,6 +94,15 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future gives the wait up; the update goes on.
     pub async fn await_update(&self, sent: &SentUpdate, wait: UpdateWait) -> Result<UpdateStage, ClientError> {
+        let Some(time) = self.shared.clock.virtual_time() else { return self.stage_of_update(sent, wait).await };
+        let (_waiting, given_up) = time.wait_for(Awaited::Update { sent: sent.clone(), wait });
+        tokio::select! {
+            stage = self.stage_of_update(sent, wait) => stage,
+            Ok(problem) = given_up => Err(ClientError::Stuck { problem }),
+        }
+    }
+
+    async fn stage_of_update(&self, sent: &SentUpdate, wait: UpdateWait) -> Result<UpdateStage, ClientError> {
         let store = &self.shared.store;
         let mut hints = store.hints();
         let mut pause = LOOK;

@@ -23,6 +23,7 @@ mod write;
 mod tests;
 
 use std::{
+    collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -44,6 +45,7 @@ use dacapo_core::{
 use uuid::Uuid;
 
 use self::state::State;
+use crate::{client::UpdateWait, virtual_time::Awaited};
 
 /// Where the time comes from.
 #[derive(Debug)]
@@ -112,9 +114,24 @@ impl MemoryStore {
         lock(&self.state).next_due_at(now)
     }
 
-    /// Whether nothing waits in the tables that a worker could take now; `runs` says which attempts are under way.
-    pub(crate) fn is_at_rest(&self, runs: impl Fn(RunKey, ActivityId) -> bool) -> bool {
-        self.read(|state, now| state.is_at_rest(now, runs))
+    /// Whether nothing waits in the tables that a worker could take now; `runs` says which attempts are under way,
+    /// `waiting` which messages their owners know and leave where they are.
+    pub(crate) fn is_at_rest(
+        &self,
+        runs: impl Fn(RunKey, ActivityId) -> bool,
+        waiting: &HashSet<(RunKey, MessageId)>,
+    ) -> bool {
+        self.read(|state, now| state.is_at_rest(now, runs, waiting))
+    }
+
+    /// Whether what somebody waits for has happened.
+    pub(crate) fn has_happened(&self, awaited: &Awaited) -> bool {
+        self.read(|state, _| match awaited {
+            Awaited::End(run) => state.closed.contains_key(run),
+            Awaited::Update { sent, wait } => state
+                .update_stage(sent.run, &sent.update_id, sent.message_id)
+                .is_some_and(|stage| stage.is_final() || *wait == UpdateWait::Accepted),
+        })
     }
 
     /// Runs one transaction: changes under the lock, hints after it.
@@ -285,10 +302,7 @@ impl Store for MemoryStore {
     }
 
     async fn update_stage(&self, run: RunKey, update_id: &str, message: MessageId) -> StoreResult<Option<UpdateStage>> {
-        Ok(self.read(|state, _| {
-            let stage = |message| state.updates.get(&(run, update_id.to_owned(), message)).cloned();
-            UpdateStage::furthest(stage(Some(message)), stage(None))
-        }))
+        Ok(self.read(|state, _| state.update_stage(run, update_id, message)))
     }
 
     async fn ask(&self, run: RunKey, query: &Query) -> StoreResult<bool> {

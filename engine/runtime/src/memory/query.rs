@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use dacapo_core::{
-    Namespace, RunId, RunKey, TaskQueue, Timestamp, WorkflowId,
+    MessageId, Namespace, RunId, RunKey, TaskQueue, Timestamp, WorkflowId,
     store::{ActivityInfo, QueueDepth, RunDescription, RunFilter, RunInfo, RunResult, StoredTransition, WorkerInfo},
+    update::UpdateStage,
 };
 
 use super::state::State;
@@ -84,6 +85,12 @@ impl State {
             keys.filter_map(|key| self.info(*key)).filter(|run| matches(filter, run)).collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.started_at, run.key.run_id)));
         runs
+    }
+
+    /// Says how far an update has come for one who asked for it.
+    pub(super) fn update_stage(&self, run: RunKey, update_id: &str, message: MessageId) -> Option<UpdateStage> {
+        let stage = |message| self.updates.get(&(run, update_id.to_owned(), message)).cloned();
+        UpdateStage::furthest(stage(Some(message)), stage(None))
     }
 
     /// Names the values that a workflow published.

@@ -1,14 +1,25 @@
 //! Whether anything waits in the tables that a worker could take at this moment: asked by virtual time before it moves.
 
-use dacapo_core::{ActivityId, Namespace, RunKey, TaskQueue, Timestamp, WorkflowType};
+use std::collections::{BTreeMap, HashSet};
+
+use dacapo_core::{ActivityId, MessageBody, MessageId, Namespace, RunKey, TaskQueue, Timestamp, WorkflowType};
 
 use super::state::{ActivitySlot, OpenRun, State};
 
 impl State {
-    /// Whether only time or somebody outside can bring something to do. `runs` says which attempts are under way.
-    pub(super) fn is_at_rest(&self, now: Timestamp, runs: impl Fn(RunKey, ActivityId) -> bool) -> bool {
+    /// Whether only time or somebody outside can bring something to do. `runs` says which attempts are under way,
+    /// `waiting` which messages their owners know and leave where they are: requests that the code has not taken on.
+    pub(super) fn is_at_rest(
+        &self,
+        now: Timestamp,
+        runs: impl Fn(RunKey, ActivityId) -> bool,
+        waiting: &HashSet<(RunKey, MessageId)>,
+    ) -> bool {
         let owned = |run: &RunKey| self.open.get(run).is_some_and(|run| run.owner.is_some());
-        !self.inbox.keys().any(owned)
+        let unread = |(run, inbox): (&RunKey, &BTreeMap<MessageId, MessageBody>)| {
+            owned(run) && inbox.keys().any(|message| !waiting.contains(&(*run, *message)))
+        };
+        !self.inbox.iter().any(unread)
             && !self.ready.iter().any(|(run, row)| row.visible_at <= now && self.would_be_claimed(run, now))
             && !self.timers.iter().any(|((run, _), at)| *at <= now && self.open.contains_key(run) && !owned(run))
             && self.activities.iter().all(|((run, id), slot)| match slot.claim {

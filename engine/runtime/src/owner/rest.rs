@@ -1,6 +1,6 @@
 //! Whether the workflow threads have anything to do: asked by virtual time before it moves on.
 
-use dacapo_core::{RunKey, Timestamp};
+use dacapo_core::{MessageId, RunKey, Timestamp};
 
 use super::{
     Owners,
@@ -18,6 +18,16 @@ impl Owners {
     /// Whether no thread has anything to do, and no run waits for something that is under way.
     pub(crate) fn is_at_rest(&self, now: Timestamp) -> bool {
         self.threads().iter().all(|thread| thread.shared.is_at_rest(now))
+    }
+
+    /// The requests that wait in inboxes because the code has not taken them on.
+    pub(crate) fn waiting_requests(&self) -> Vec<(RunKey, MessageId)> {
+        let of = |shared: &Shared| -> Vec<(RunKey, MessageId)> {
+            let state = shared.lock();
+            let waiting = state.actors.values().filter(|actor| !actor.updates.is_empty());
+            waiting.flat_map(|actor| actor.updates.iter().map(|update| (actor.key(), update.id))).collect()
+        };
+        self.threads().iter().flat_map(|thread| of(&thread.shared)).collect()
     }
 
     /// The runs of the threads whose workflow task fails.
