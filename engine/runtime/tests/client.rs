@@ -63,7 +63,9 @@ async fn a_closed_workflow_id_is_used_again_as_its_policy_says() {
 #[tokio::test]
 async fn bad_requests_are_refused_before_anything_is_written() {
     let client = engine().await.client();
+    let large = Some(Payload::encode("memo", &serde_json::json!({"note": "x".repeat(33_000)})).unwrap());
     for (bad, word) in [
+        (StartWorkflow { memo: large, ..request("x") }, "the limit is 32768"),
         (StartWorkflow { workflow_id: "".into(), ..request("x") }, "workflow id is empty"),
         (StartWorkflow { workflow_id: "a\nb".into(), ..request("x") }, "control character"),
         (StartWorkflow { workflow_id: "x".repeat(1_001).into(), ..request("x") }, "the limit is 1000"),

@@ -95,3 +95,15 @@ fn interval(heartbeat_ms: Option<u64>) -> Duration {
         Duration::from_millis(ms * limits::HEARTBEAT_THROTTLE_PERCENT / 100).min(limits::HEARTBEAT_INTERVAL_MAX)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_of_life_are_recorded_at_most_every_eight_tenths_of_their_timeout() {
+        assert_eq!(interval(Some(10_000)), Duration::from_secs(8));
+        assert_eq!(interval(Some(3_600_000)), limits::HEARTBEAT_INTERVAL_MAX, "so that cancellation comes in time");
+        assert_eq!(interval(None), limits::HEARTBEAT_INTERVAL_MAX);
+    }
+}
