@@ -224,6 +224,16 @@ pub(crate) async fn collector(ctx: WorkflowContext) -> Result<Vec<u64>, Workflow
     }
 }
 
+/// Takes so many values in the order of their arrival.
+#[workflow(name = "fleet.gatherer")]
+pub(crate) async fn gatherer(ctx: WorkflowContext, count: usize) -> Result<Vec<u64>, WorkflowError> {
+    let mut values = Vec::with_capacity(count);
+    while values.len() < count {
+        values.push(ctx.receive(&VALUE).await?);
+    }
+    Ok(values)
+}
+
 /// Exchanges so many values with another run and closes with what it received.
 #[workflow(name = "fleet.partner")]
 pub(crate) async fn partner(ctx: WorkflowContext, (other, rounds): (String, u64)) -> Result<Vec<u64>, WorkflowError> {
@@ -308,6 +318,7 @@ pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
             .workflow(waiter)
             .workflow(sleeper)
             .workflow(collector)
+            .workflow(gatherer)
             .workflow(partner)
             .workflow(remote)
             .workflow(cancellable)

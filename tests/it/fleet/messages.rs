@@ -9,8 +9,9 @@ use dacapo::{ClientError, WorkflowHandle, core::EventKind};
 use tokio::task::JoinSet;
 
 use super::{
-    code::{STOP, VALUE, collector, partner},
+    code::{STOP, VALUE, collector, gatherer, partner},
     harness::{Fleet, PATIENCE, within},
+    worker::Settings,
 };
 
 /// Pairs of runs that write to each other, and the letters of each.
@@ -27,6 +28,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The messages of a run after which somebody stops it.
 const STOP_AFTER: u64 = 80;
+
+/// Senders to one run, and the signals of each: together as many as a run takes.
+const CROWD: u64 = 10;
+const SIGNALS_EACH: u64 = 1_000;
+
+/// How often the owner of that run is killed, and the time between.
+const KILLS: usize = 4;
+const BETWEEN_KILLS: Duration = Duration::from_millis(700);
 
 #[tokio::test]
 async fn runs_of_two_processes_write_to_each_other_and_close() {
@@ -115,5 +124,49 @@ async fn no_message_is_lost_while_its_run_is_given_back_and_closed() {
         .unwrap();
     assert!(changes > 2 * TARGETS as i64, "the runs were hardly given back: {changes} changes of owner");
     eprintln!("{changes} changes of owner, {} deadlocks were broken up", fleet.database.deadlocks().await);
+    fleet.finish().await;
+}
+
+fn watchful(settings: &mut Settings) {
+    settings.lease = Some(Duration::from_secs(2));
+    settings.lease_renewal = Some(Duration::from_millis(300));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_signals_of_ten_senders_outlive_kills_of_their_owner() {
+    let mut fleet = Fleet::on_shared_server().await;
+    for _ in 0..3 {
+        fleet.worker(watchful).await;
+    }
+    let all = CROWD * SIGNALS_EACH;
+    let run = fleet.client.start(gatherer, all as usize).id("gatherer").await.unwrap();
+    let mut senders = JoinSet::new();
+    for sender in 0..CROWD {
+        let run = run.clone();
+        senders.spawn(async move {
+            for number in 0..SIGNALS_EACH {
+                run.signal(&VALUE, sender * SIGNALS_EACH + number).await.unwrap();
+            }
+        });
+    }
+    let mut killed = 0;
+    while killed < KILLS {
+        tokio::time::sleep(BETWEEN_KILLS).await;
+        assert!(!senders.is_empty(), "the signals were sent before the owner was killed {KILLS} times");
+        let Some(owner) = fleet.owner(&run).await else { continue };
+        // A worker that was killed a moment ago may still be named.
+        let Some(at) = fleet.workers.iter().position(|worker| worker.identity() == owner) else { continue };
+        fleet.kill(at);
+        fleet.spawn(watchful);
+        killed += 1;
+    }
+    within("all senders end", PATIENCE, senders.join_all()).await;
+    let values = within("the run ends", PATIENCE, run.result()).await.unwrap();
+    for sender in 0..CROWD {
+        let own = sender * SIGNALS_EACH..(sender + 1) * SIGNALS_EACH;
+        let of_sender: Vec<u64> = values.iter().copied().filter(|value| own.contains(value)).collect();
+        assert_eq!(of_sender, own.collect::<Vec<_>>(), "each once and in the order of their sender");
+    }
+    assert_eq!(values.len() as u64, all);
     fleet.finish().await;
 }
