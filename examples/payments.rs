@@ -1,4 +1,5 @@
-//! A worker binary of one's own: workflows, activities with dependencies, and the whole command line around them.
+//! A worker binary of one's own: workflows, activities with dependencies, tests, and the whole command line around them.
+//! The tutorial is about it.
 //!
 //! ```text
 //! cargo run --features cli --example payments -- dev --queue checkout
@@ -88,4 +89,41 @@ pub async fn checkout(ctx: WorkflowContext, order: Order) -> Result<Receipt, Wor
 
 fn main() -> ExitCode {
     dacapo::cli(Registry::new().workflow(checkout).activities(Payments { gateway: Gateway }))
+}
+
+#[cfg(test)]
+mod tests {
+    use dacapo::testing::TestEnv;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn order() -> Order {
+        Order { id: "order-42".to_owned(), cents: 1_250 }
+    }
+
+    fn ada() -> Approval {
+        Approval { by: "ada".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn an_approved_order_is_charged() {
+        let env = TestEnv::in_memory().workflow(checkout).activities(Payments { gateway: Gateway }).start().await;
+        let run = env.start(checkout, order()).await.unwrap();
+        env.at(23 * HOUR).signal(&run, &APPROVE, ada());
+        assert_eq!(run.result().await.unwrap().cents, 1_250);
+        assert!(matches!(run.query(&STATUS).await.unwrap(), Status::Paid));
+        env.finish().await;
+    }
+
+    #[tokio::test]
+    async fn an_order_that_nobody_approves_expires_and_charges_nothing() {
+        let env = TestEnv::in_memory().workflow(checkout).fake(Payments::charge, |_| unreachable!()).start().await;
+        let run = env.start(checkout, order()).await.unwrap();
+        let Err(error) = run.result().await else { panic!("nobody approved it") };
+        assert!(error.to_string().contains("nobody approved"), "{error}");
+        assert!(env.calls(Payments::charge).is_empty());
+        env.finish().await;
+    }
 }

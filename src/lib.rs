@@ -46,7 +46,21 @@ pub use dacapo_workflows as workflows;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The code of the guide to testing, compiled and run.
+/// Compiles the code of the pages for users, and runs it.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/testing.md")]
-struct TestingGuide;
+mod pages {
+    macro_rules! pages {
+        ($($name:ident: $page:literal),+ $(,)?) => { $(#[doc = include_str!($page)] struct $name;)+ };
+    }
+    pages! {
+        Cancellation: "../docs/guide-cancellation.md",
+        Composition: "../docs/guide-composition.md",
+        Determinism: "../docs/determinism.md",
+        Errors: "../docs/guide-errors.md",
+        Messages: "../docs/guide-messages.md",
+        Operating: "../docs/guide-operating.md",
+        Testing: "../docs/testing.md",
+        Versioning: "../docs/guide-versioning.md",
+        Workflows: "../docs/guide-workflows.md",
+    }
+}

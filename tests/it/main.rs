@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, with the place")]
 
 mod bad_input;
+mod behaviour;
 mod bench;
 mod chains;
 mod contract;
 mod database;
 mod fleet;
 mod histories;
+mod links;
 mod main_job;
 mod programs;
+mod reference;
 mod replay_gate;
 mod take_over;
 mod test_env;
+mod tutorial;
