@@ -57,6 +57,7 @@ mod pages {
         Composition: "../docs/guide-composition.md",
         Determinism: "../docs/determinism.md",
         Errors: "../docs/guide-errors.md",
+        ListFilters: "../docs/list-filters.md",
         Messages: "../docs/guide-messages.md",
         Operating: "../docs/guide-operating.md",
         Testing: "../docs/testing.md",

@@ -6,8 +6,12 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use dacapo_core::{Namespace, Payload, RunId};
-use dacapo_runtime::WorkflowExecution;
+use dacapo_core::{
+    Namespace, Payload, RunId,
+    filter::Condition,
+    store::{RunFilter, RunInfo},
+};
+use dacapo_runtime::{Client, ClientError, WorkflowExecution};
 
 use super::exit::{Exit, Stop};
 
@@ -71,6 +75,17 @@ impl Target {
     pub(crate) fn execution(&self) -> WorkflowExecution {
         WorkflowExecution { workflow_id: self.workflow_id.as_str().into(), run_id: self.run_id }
     }
+}
+
+/// Finds the run that a text names: the newest of a workflow id, or else the run of that run id.
+pub(crate) async fn named_run(client: &Client, name: &str) -> Result<RunInfo, Stop> {
+    let not_found = match client.resolve(&WorkflowExecution::newest(name)).await {
+        Err(error @ ClientError::NotFound { .. }) => error,
+        found => return Ok(found?),
+    };
+    let Ok(run_id) = name.parse::<RunId>() else { return Err(not_found.into()) };
+    let filter = RunFilter { condition: Some(Condition::RunId(vec![run_id])), ..RunFilter::default() };
+    client.list(filter, 1).await?.pop().ok_or_else(|| not_found.into())
 }
 
 /// Reads JSON from an argument: the JSON itself, `@file`, or `-` for stdin; without one it is `null`.

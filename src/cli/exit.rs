@@ -32,10 +32,10 @@ pub(crate) enum Exit {
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `run` and `result`: the workflow completed
-  1    the workflow failed, timed out, was canceled or terminated
+  1    the workflow, or the update, failed, timed out, was canceled or terminated
   2    the command line, an input or an option is invalid
-  3    no such workflow, run, or published value
-  4    conflict: the workflow id is in use, or the run is closed
+  3    no such workflow, run, activity or published value
+  4    conflict: the workflow id is in use, the run is closed, the update was refused
   5    the database cannot be reached or used
   6    `db verify` found violations
   7    anything else: a port is taken, stored data is corrupt

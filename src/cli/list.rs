@@ -3,6 +3,7 @@
 use clap::Args;
 use dacapo_core::{
     RunStatus, Timestamp,
+    filter::Expression,
     store::{RunFilter, RunInfo},
 };
 use serde_json::{Value, json};
@@ -16,6 +17,10 @@ use super::{
     table::{Cell, Table},
     time::{length, parse_point, relative},
 };
+
+const LS_EXAMPLE: &str = "Example:\n  dacapo ls -f \"Status = 'Failed' AND Customer = 'acme' ORDER BY CloseTime DESC\"";
+
+const COUNT_EXAMPLE: &str = "Example:\n  dacapo count -f \"Status = 'Running' AND StartTime < '2026-01-31'\"";
 
 /// Which runs.
 #[derive(Debug, Clone, Args)]
@@ -41,22 +46,28 @@ pub(crate) struct Filter {
     /// Only runs started before: RFC 3339, or a time before now
     #[arg(long, value_name = "TIME", value_parser = parse_point)]
     before: Option<Timestamp>,
+    /// Only runs for which this holds, such as "Status = 'Running' AND Customer = 'acme' ORDER BY StartTime"; see
+    /// docs/list-filters.md
+    #[arg(short, long, value_name = "EXPRESSION", value_parser = parse_expression)]
+    filter: Option<Expression>,
 }
 
 impl Filter {
     /// Whether it lets every run through.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { status, workflow_type, queue, id, attributes, since, before } = self;
+        let Self { status, workflow_type, queue, id, attributes, since, before, filter } = self;
         let texts = [workflow_type, queue, id];
         let times = [since, before];
         status.is_none()
             && attributes.is_empty()
+            && filter.is_none()
             && texts.into_iter().all(Option::is_none)
             && times.into_iter().all(Option::is_none)
     }
 
     /// Makes the filter of a list.
     pub(crate) fn into_filter(self) -> RunFilter {
+        let (condition, order) = self.filter.map_or((None, None), |it| (Some(it.condition), it.order));
         let prefix = self.id.as_deref().and_then(|id| id.strip_suffix('*')).map(str::to_owned);
         RunFilter {
             namespace: None,
@@ -68,8 +79,16 @@ impl Filter {
             started_after: self.since,
             started_before: self.before,
             attributes: self.attributes,
+            condition,
+            order: order.unwrap_or_default(),
+            after: None,
         }
     }
+}
+
+fn parse_expression(text: &str) -> Result<Expression, String> {
+    dacapo_core::filter::parse(text)
+        .map_err(|error| format!("at column {}, {}\n\n{}", error.column, error.problem, error.pointer()))
 }
 
 fn parse_status(text: &str) -> Result<RunStatus, String> {
@@ -79,8 +98,9 @@ fn parse_status(text: &str) -> Result<RunStatus, String> {
     })
 }
 
-/// Lists runs, newest first
+/// Lists runs, newest first unless the filter says otherwise
 #[derive(Debug, Clone, Args)]
+#[command(visible_alias = "list", after_help = LS_EXAMPLE)]
 pub(crate) struct Ls {
     #[command(flatten)]
     filter: Filter,
@@ -144,6 +164,7 @@ pub(crate) fn status_tone(status: RunStatus) -> Tone {
 
 /// Counts runs
 #[derive(Debug, Clone, Args)]
+#[command(after_help = COUNT_EXAMPLE)]
 pub(crate) struct Count {
     #[command(flatten)]
     filter: Filter,
@@ -206,5 +227,15 @@ mod tests {
         assert_eq!(parse("order-1").workflow_id, Some("order-1".into()));
         assert!(parse_status("complete").unwrap_err().contains("completed"));
         assert_eq!(parse_status("TIMEDOUT"), Ok(RunStatus::TimedOut));
+    }
+
+    #[test]
+    fn a_slip_in_an_expression_is_marked() {
+        expect![[r#"
+            at column 10, it is compared with one of 'Running', 'Completed', 'Failed', 'TimedOut', 'Canceled', 'Terminated', 'ContinuedAsNew'
+
+            Status = 'Runing'
+                     ^"#]]
+        .assert_eq(&parse_expression("Status = 'Runing'").unwrap_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `signal`, `query`, `cancel`, `terminate`: what is said to a run, and asked of it.
+//! `signal`, `query`, `cancel`, `terminate`, `pause`, `unpause`: what is said to a run, and asked of it.
 
 use clap::Args;
 use serde_json::json;
@@ -107,6 +107,48 @@ impl Terminate {
         let connection = context.connect().await?;
         connection.client().terminate(&self.target.execution(), &self.reason).await?;
         done(context, &self.target, "terminated")?;
+        connection.close().await
+    }
+}
+
+/// Holds a workflow: its code does not run until `unpause`; signals, timers and activities go on and are recorded
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  dacapo pause order-42 --reason 'the bank is down'")]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    target: Target,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+impl Pause {
+    /// Runs the verb.
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
+        let connection = context.connect().await?;
+        connection.client().pause(&self.target.execution(), &self.reason).await?;
+        done(context, &self.target, "paused")?;
+        connection.close().await
+    }
+}
+
+/// Lets a workflow go on that is paused
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  dacapo unpause order-42")]
+pub(crate) struct Unpause {
+    #[command(flatten)]
+    target: Target,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+impl Unpause {
+    /// Runs the verb.
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
+        let connection = context.connect().await?;
+        connection.client().unpause(&self.target.execution(), &self.reason).await?;
+        done(context, &self.target, "unpaused")?;
         connection.close().await
     }
 }

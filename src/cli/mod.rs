@@ -4,6 +4,7 @@
 //! data on stdout, as a table or with `--json` as one value, and says everything else on stderr. Exit codes are in
 //! [`exit`]; only this layer turns errors into them.
 
+mod activity;
 mod args;
 mod bench;
 mod connect;
@@ -12,6 +13,7 @@ mod db;
 mod demo;
 mod describe;
 mod dev;
+mod diff;
 mod exit;
 mod export;
 mod json;
@@ -25,10 +27,13 @@ mod result;
 mod run;
 mod selection;
 mod show;
+mod span;
 mod start;
 mod table;
 mod telemetry;
 mod time;
+mod trace;
+mod update;
 mod worker;
 mod workers;
 
@@ -75,10 +80,16 @@ enum Verb {
     Describe(describe::Describe),
     Export(export::Export),
     Replay(replay::Replay),
+    Trace(trace::Trace),
+    Diff(diff::Diff),
     Signal(message::Signal),
     Query(message::Query),
+    Update(update::Update),
     Cancel(message::Cancel),
     Terminate(message::Terminate),
+    Pause(message::Pause),
+    Unpause(message::Unpause),
+    Activity(activity::Activity),
     Workers(workers::Workers),
     Db(db::Db),
     Bench(bench::Bench),
@@ -189,7 +200,13 @@ impl Verb {
             Self::Export(verb) => verb.run(context).await,
             Self::Replay(verb) => verb.run(context).await,
             Self::Signal(verb) => verb.run(context).await,
+            Self::Trace(verb) => verb.run(context).await,
+            Self::Diff(verb) => verb.run(context).await,
             Self::Query(verb) => verb.run(context).await,
+            Self::Update(verb) => verb.run(context).await,
+            Self::Pause(verb) => verb.run(context).await,
+            Self::Unpause(verb) => verb.run(context).await,
+            Self::Activity(verb) => verb.run(context).await,
             Self::Cancel(verb) => verb.run(context).await,
             Self::Terminate(verb) => verb.run(context).await,
             Self::Workers(verb) => verb.run(context).await,
@@ -249,7 +266,7 @@ mod tests {
         let names: Vec<&str> =
             command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
         expect![
-            "dev demo worker start run result ls count show describe export replay signal query cancel terminate workers db bench"
+            "dev demo worker start run result ls count show describe export replay trace diff signal query update cancel terminate pause unpause activity workers db bench"
         ]
         .assert_eq(&names.join(" "));
     }

@@ -9,6 +9,9 @@ use super::{
     list::Filter,
 };
 
+/// The runs that one read takes: little to hold, few statements.
+const PAGE: i64 = 1_000;
+
 /// Runs by filter.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Selection {
@@ -35,10 +38,16 @@ impl Selection {
             runs.push(client.resolve(&WorkflowExecution::newest(id.as_str())).await?);
         }
         if self.is_wanted() {
-            let found = client.list(self.filter.into_filter(), self.limit + 1).await?;
-            if i64::try_from(found.len()).is_ok_and(|found| found > self.limit) {
-                let problem = format!("more than {} runs are chosen: raise `--limit`, or filter", self.limit);
-                return Err(Stop::new(Exit::Invalid, problem));
+            let mut found = Vec::new();
+            let mut next = Some(self.filter.into_filter());
+            while let Some(filter) = next {
+                let page = client.list_page(filter, PAGE).await?;
+                found.extend(page.runs);
+                next = page.next;
+                if i64::try_from(found.len()).is_ok_and(|found| found > self.limit) {
+                    let problem = format!("more than {} runs are chosen: raise `--limit`, or filter", self.limit);
+                    return Err(Stop::new(Exit::Invalid, problem));
+                }
             }
             if found.is_empty() {
                 return Err(Stop::new(Exit::NotFound, "no run is chosen: see what there is with `dacapo ls`"));

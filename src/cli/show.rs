@@ -78,7 +78,16 @@ fn print(output: Output, event: &Event, began: Timestamp) -> Result<(), Stop> {
 
 fn line(output: Output, event: &Event, attributes: &Value, began: Timestamp) -> String {
     let name = event.event.name();
-    let tone = if name.ends_with("Failed") || name.ends_with("TimedOut") {
+    let since = format!("+{}", length(event.event_time.since(began)));
+    let name = output.paint(tone(event), &format!("{name:<34}"));
+    let text = format!("{:>5} {since:>9}  {name} {}", event.event_id, summary(attributes));
+    text.trim_end().to_owned()
+}
+
+/// Gives the color of an event.
+fn tone(event: &Event) -> Tone {
+    let name = event.event.name();
+    if name.ends_with("Failed") || name.ends_with("TimedOut") {
         Tone::Bad
     } else if event.event.closes() {
         Tone::Good
@@ -86,11 +95,7 @@ fn line(output: Output, event: &Event, attributes: &Value, began: Timestamp) -> 
         Tone::Faint
     } else {
         Tone::Active
-    };
-    let since = format!("+{}", length(event.event_time.since(began)));
-    let name = output.paint(tone, &format!("{name:<34}"));
-    let text = format!("{:>5} {since:>9}  {name} {}", event.event_id, summary(attributes));
-    text.trim_end().to_owned()
+    }
 }
 
 /// The attributes that a line leaves out: what the title says, or what only programs look for.
@@ -107,7 +112,7 @@ const NOT_SHOWN: [&str; 9] = [
 ];
 
 /// Writes attributes as `name=value`, cut to a line.
-fn summary(attributes: &Value) -> String {
+pub(crate) fn summary(attributes: &Value) -> String {
     let Value::Object(fields) = attributes else { return String::new() };
     let parts: Vec<String> = fields
         .iter()

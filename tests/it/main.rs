@@ -18,3 +18,4 @@ mod replay_gate;
 mod take_over;
 mod test_env;
 mod tutorial;
+mod verbs;

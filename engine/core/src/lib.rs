@@ -13,6 +13,7 @@ pub mod child;
 pub mod command;
 pub mod event;
 pub mod failure;
+pub mod filter;
 pub mod ids;
 pub mod limits;
 pub mod lineage;

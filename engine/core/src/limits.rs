@@ -104,3 +104,12 @@ pub const SEMANTICS_VERSION: u32 = 1;
 
 /// The published values of a run.
 pub const PUBLISHED_VALUES_MAX: usize = 100;
+
+/// The longest filter of a list, in bytes; more than anybody writes by hand, little to read.
+pub const FILTER_BYTES_MAX: usize = 16 * 1024;
+
+/// The values that a filter compares with: each is a parameter of a statement, and a look into an index.
+pub const FILTER_VALUES_MAX: usize = 500;
+
+/// The brackets and negations of a filter that may be open at once; readers of filters recurse as deep.
+pub const FILTER_DEPTH_MAX: usize = 32;

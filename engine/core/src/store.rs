@@ -172,10 +172,10 @@ pub trait Store: Send + Sync + 'static {
     /// Gives the ends of those of the runs that are closed.
     async fn results(&self, runs: &[RunKey]) -> StoreResult<Vec<(RunKey, RunResult)>>;
 
-    /// Lists runs, newest start first.
+    /// Lists runs in the filter's order, from its place on.
     async fn list(&self, filter: &RunFilter, limit: i64) -> StoreResult<Vec<RunInfo>>;
 
-    /// Counts runs.
+    /// Counts runs, from whatever place the filter would go on.
     async fn count(&self, filter: &RunFilter) -> StoreResult<u64>;
 
     /// Reads a value that a workflow published.

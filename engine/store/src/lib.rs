@@ -11,6 +11,7 @@ mod claim;
 mod committer;
 mod connection;
 mod error;
+mod filter;
 mod fleet;
 mod hints;
 mod lists;

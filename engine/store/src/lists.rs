@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     PgStore,
     error::{corrupt, store_error},
+    filter::{push_after, push_condition, push_order},
     load::read_failure,
     ownership::key,
     results::{payload, read_status},
@@ -77,20 +78,26 @@ impl PgStore {
         row.map(|row| read_info(&row)).transpose()
     }
 
-    /// Lists runs, newest start first.
+    /// Lists runs in the order of the filter.
     pub(crate) async fn list_runs(&self, filter: &RunFilter, limit: i64) -> StoreResult<Vec<RunInfo>> {
         let mut query = QueryBuilder::new(INFO);
         push_filter(&mut query, filter);
-        query.push(" ORDER BY started_at DESC, run_id DESC LIMIT ").push_bind(limit);
-        let rows = query.build().fetch_all(&self.read).await.map_err(store_error)?;
+        if let Some(after) = &filter.after {
+            query.push(" AND ");
+            push_after(&mut query, &filter.order, after);
+        }
+        push_order(&mut query, &filter.order);
+        query.push(" LIMIT ").push_bind(limit);
+        // Every filter makes a statement of its own, which nobody needs prepared.
+        let rows = query.build().persistent(false).fetch_all(&self.read).await.map_err(store_error)?;
         rows.iter().map(read_info).collect()
     }
 
-    /// Counts runs.
+    /// Counts runs, wherever the filter goes on from.
     pub(crate) async fn count_runs(&self, filter: &RunFilter) -> StoreResult<u64> {
         let mut query = QueryBuilder::new("SELECT count(*) AS runs FROM dacapo.runs WHERE ");
         push_filter(&mut query, filter);
-        let row = query.build().fetch_one(&self.read).await.map_err(store_error)?;
+        let row = query.build().persistent(false).fetch_one(&self.read).await.map_err(store_error)?;
         Ok(row.get::<i64, _>("runs") as u64)
     }
 
@@ -143,33 +150,8 @@ impl PgStore {
 
 fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &RunFilter) {
     let namespace = filter.namespace.clone().unwrap_or_else(Namespace::default_namespace);
-    query.push("namespace = ").push_bind(namespace.as_str().to_owned());
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    if let Some(workflow_type) = &filter.workflow_type {
-        query.push(" AND workflow_type = ").push_bind(workflow_type.as_str().to_owned());
-    }
-    if let Some(queue) = &filter.task_queue {
-        query.push(" AND task_queue = ").push_bind(queue.as_str().to_owned());
-    }
-    if let Some(workflow_id) = &filter.workflow_id {
-        query.push(" AND workflow_id = ").push_bind(workflow_id.as_str().to_owned());
-    }
-    if let Some(prefix) = &filter.workflow_id_prefix {
-        query.push(" AND starts_with(workflow_id, ").push_bind(prefix.clone()).push(")");
-    }
-    if let Some(after) = filter.started_after {
-        query.push(" AND started_at >= ").push_bind(PgTime(after));
-    }
-    if let Some(before) = filter.started_before {
-        query.push(" AND started_at < ").push_bind(PgTime(before));
-    }
-    if !filter.attributes.is_empty() {
-        let wanted: serde_json::Map<String, serde_json::Value> = filter.attributes.iter().cloned().collect();
-        query.push(" AND search_attributes @> ").push_bind(serde_json::Value::Object(wanted).to_string());
-        query.push("::jsonb");
-    }
+    query.push("namespace = ").push_bind(namespace.as_str().to_owned()).push(" AND ");
+    push_condition(query, &filter.whole_condition());
 }
 
 fn read_info(row: &PgRow) -> StoreResult<RunInfo> {

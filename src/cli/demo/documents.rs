@@ -31,6 +31,7 @@ const OWN: &[(&str, &str)] = &[
     ("docs/guide-versioning.md", include_str!("../../../docs/guide-versioning.md")),
     ("docs/guide-workflows.md", include_str!("../../../docs/guide-workflows.md")),
     ("docs/history-format.md", include_str!("../../../docs/history-format.md")),
+    ("docs/list-filters.md", include_str!("../../../docs/list-filters.md")),
     ("docs/ownership-protocol.md", include_str!("../../../docs/ownership-protocol.md")),
     ("docs/performance.md", include_str!("../../../docs/performance.md")),
     ("docs/private-postgres.md", include_str!("../../../docs/private-postgres.md")),

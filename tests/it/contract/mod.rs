@@ -8,6 +8,7 @@
 mod activities;
 mod between;
 mod claims;
+mod filters;
 mod fleet;
 mod lab;
 mod messages;
@@ -164,6 +165,8 @@ contract! {
         a_large_result_is_read_as_it_was_written,
         who_waits_hears_of_the_end,
         lists_are_filtered_and_newest_first,
+        random_filters_are_answered_as_the_runs_say,
+        a_list_goes_on_where_its_page_ended,
         a_workflow_id_leads_to_its_newest_run,
         a_history_is_read_in_pages_of_whole_transitions,
         a_description_shows_what_a_run_waits_for,

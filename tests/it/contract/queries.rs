@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use dacapo_core::{
-    Command, Failure, MessageBody, Namespace, Payload, RunId, RunKey, RunStatus, StartWorkflow,
-    store::{Hint, QueueDepth, RunFilter},
+    Command, Failure, MessageBody, Namespace, Payload, RunId, RunKey, RunStatus, StartWorkflow, Timestamp,
+    store::{Hint, QueueDepth, RunFilter, RunInfo, StartOutcome},
 };
 use uuid::Uuid;
 
-use super::lab::*;
+use super::{
+    filters::{Dice, random_filter, random_order, random_start},
+    lab::*,
+};
 
 async fn end(lab: &Lab, id: &str, command: Command) -> RunKey {
     let worker = lab.worker().await;
@@ -19,6 +22,13 @@ async fn end(lab: &Lab, id: &str, command: Command) -> RunKey {
     }
     owner.write(task(vec![command])).await;
     owner.key()
+}
+
+/// Writes a point in time to the microsecond.
+fn rfc3339(at: Timestamp) -> String {
+    let (seconds, micros) = (at.0.div_euclid(1_000_000), at.0.rem_euclid(1_000_000));
+    let day = sqlx::types::chrono::DateTime::from_timestamp(seconds, micros as u32 * 1_000).expect("a time of today");
+    day.to_rfc3339_opts(sqlx::types::chrono::SecondsFormat::Micros, true)
 }
 
 fn filter() -> RunFilter {
@@ -128,6 +138,83 @@ pub(crate) async fn lists_are_filtered_and_newest_first(lab: Lab) {
     assert_eq!((closed.events, closed.closed_at.is_some(), closed.status), (5, true, RunStatus::Completed));
     let memo = two[1].memo.as_ref().unwrap().decode::<serde_json::Value>("memo").unwrap();
     assert_eq!((memo, two[1].search_attributes.is_some()), (serde_json::json!({"m": 0}), true));
+}
+
+/// Starts runs with random attributes and closes some of them.
+async fn random_runs(lab: &Lab, dice: &mut Dice, count: usize) -> Vec<RunInfo> {
+    let worker = lab.worker().await;
+    for number in 0..count {
+        let start = random_start(dice, number);
+        match dice.roll(4) {
+            0 | 1 => assert_eq!(lab.start(start).await.unwrap(), StartOutcome::Started),
+            side => {
+                let mut owner = Owner::start_with(lab, worker, start, |_| ()).await;
+                lab.pass(Duration::from_millis(dice.roll(7) as u64)).await;
+                let failure = Box::new(Failure::application("Odd", "side"));
+                let fail = Command::FailWorkflowExecution { failure };
+                owner.write(task(vec![if side == 2 { complete() } else { fail }])).await;
+            }
+        }
+        lab.pass(Duration::from_millis(dice.roll(2) as u64)).await;
+    }
+    let runs = lab.store.list(&filter(), 1_000).await.unwrap();
+    assert_eq!(runs.len(), count);
+    runs
+}
+
+pub(crate) async fn random_filters_are_answered_as_the_runs_say(lab: Lab) {
+    let seed = Uuid::now_v7().as_u128() as u64;
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let runs = random_runs(&lab, &mut dice, 40).await;
+    let times: Vec<String> = runs.iter().map(|run| rfc3339(run.started_at)).collect();
+    let mut found = 0;
+    for _ in 0..300 {
+        let expression = format!("{} {}", random_filter(&mut dice, 3, &times), random_order(&mut dice));
+        let filter = RunFilter::parse(&expression).unwrap_or_else(|error| panic!("{error}\n{}", error.pointer()));
+        let (condition, order) = (filter.whole_condition(), &filter.order);
+        let mut expected: Vec<_> =
+            runs.iter().filter(|run| condition.matches(run)).map(|run| order.cursor(run)).collect();
+        expected.sort_by(|a, b| order.compare(a, b));
+        let listed = lab.store.list(&filter, 1_000).await.unwrap_or_else(|error| panic!("{expression}: {error}"));
+        let listed: Vec<_> = listed.iter().map(|run| order.cursor(run)).collect();
+        assert_eq!(listed, expected, "{expression}");
+        assert_eq!(lab.store.count(&filter).await.unwrap(), expected.len() as u64, "{expression}");
+        let place = dice.roll(expected.len().max(1));
+        if let Some(after) = expected.get(place) {
+            let rest = RunFilter { after: Some(after.clone()), ..filter.clone() };
+            let rest = lab.store.list(&rest, 1_000).await.unwrap();
+            let rest: Vec<_> = rest.iter().map(|run| order.cursor(run)).collect();
+            assert_eq!(rest, expected[place + 1..], "{expression} after {after:?}");
+        }
+        found += usize::from(!expected.is_empty() && expected.len() < runs.len());
+    }
+    assert!(found > 100, "most filters let some runs through and others not: {found}");
+}
+
+pub(crate) async fn a_list_goes_on_where_its_page_ended(lab: Lab) {
+    let runs = random_runs(&lab, &mut Dice::new(7), 25).await;
+    for order in ["", "ORDER BY StartTime", "ORDER BY CloseTime DESC", "ORDER BY WorkflowType", "ORDER BY a"] {
+        let whole = RunFilter::parse(&format!("HistoryLength > 0 {order}")).unwrap();
+        let all = lab.store.list(&whole, 1_000).await.unwrap();
+        let (mut seen, mut filter) = (Vec::new(), whole.clone());
+        for size in [1, 4, 9, 20] {
+            let page = lab.store.list(&filter, size).await.unwrap();
+            filter.after = page.last().map(|run| filter.order.cursor(run)).or(filter.after);
+            // A run that comes meanwhile moves no other one.
+            lab.open(&format!("late-{order}-{size}")).await;
+            seen.extend(page.into_iter().filter(|run| !run.workflow_id.as_str().starts_with("late-")));
+        }
+        let ids = |list: &[RunInfo]| list.iter().map(|run| run.key.run_id).collect::<Vec<_>>();
+        let known = ids(&runs);
+        let mut all = ids(&all);
+        all.retain(|run_id| known.contains(run_id));
+        let mut seen = ids(&seen);
+        seen.retain(|run_id| known.contains(run_id));
+        let reached = seen.len();
+        assert!(reached >= 14, "{order}: {reached}");
+        assert_eq!(seen, all[..reached], "{order}");
+    }
 }
 
 pub(crate) async fn a_workflow_id_leads_to_its_newest_run(lab: Lab) {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::Event,
     failure::Failure,
+    filter::{Condition, Cursor, FilterError, NameField, Order, Test, TimeField},
     ids::{ActivityId, Namespace, RunId, RunKey, TaskQueue, TimerId, WorkerId, WorkflowId, WorkflowType},
     payload::Payload,
     run::RunStatus,
@@ -39,7 +40,10 @@ pub struct RunInfo {
     pub search_attributes: Option<Payload>,
 }
 
-/// Which runs to list.
+/// Which runs to list, in which order, and from which place on.
+///
+/// Everything that is set must hold. The fields are short forms of what a [`Condition`] says; an expression is read by
+/// [`RunFilter::parse`].
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
     /// In this namespace; `default` when absent.
@@ -60,6 +64,62 @@ pub struct RunFilter {
     pub started_before: Option<Timestamp>,
     /// With these search attributes (name, value).
     pub attributes: Vec<(String, serde_json::Value)>,
+    /// With all that this asks for.
+    pub condition: Option<Condition>,
+    /// In this order.
+    pub order: Order,
+    /// What comes after this place.
+    pub after: Option<Cursor>,
+}
+
+impl RunFilter {
+    /// Reads an expression such as `Status = 'Running' AND Customer = 'x' ORDER BY StartTime DESC`.
+    ///
+    /// # Errors
+    /// [`FilterError`] names the column, what is wrong there and what may stand there.
+    pub fn parse(expression: &str) -> Result<Self, FilterError> {
+        Self::default().and_expression(expression)
+    }
+
+    /// Adds what an expression asks for, and takes its order if it has one.
+    ///
+    /// # Errors
+    /// As [`RunFilter::parse`].
+    pub fn and_expression(mut self, expression: &str) -> Result<Self, FilterError> {
+        let read = crate::filter::parse(expression)?;
+        self.condition = Some(match self.condition {
+            Some(condition) => condition.and(read.condition),
+            None => read.condition,
+        });
+        self.order = read.order.unwrap_or(self.order);
+        Ok(self)
+    }
+
+    /// Gives all that must hold of a run of the namespace, in one condition.
+    pub fn whole_condition(&self) -> Condition {
+        let mut all = Vec::new();
+        let is = |field, name: &str| Condition::Name(field, Test::OneOf(vec![name.to_owned()]));
+        all.extend(self.status.map(|status| Condition::Status(vec![status])));
+        all.extend(self.workflow_type.as_ref().map(|it| is(NameField::WorkflowType, it.as_str())));
+        all.extend(self.task_queue.as_ref().map(|it| is(NameField::TaskQueue, it.as_str())));
+        all.extend(self.workflow_id.as_ref().map(|it| is(NameField::WorkflowId, it.as_str())));
+        let prefix = self.workflow_id_prefix.clone();
+        all.extend(prefix.map(|prefix| Condition::NamePrefix(NameField::WorkflowId, prefix)));
+        all.extend(self.started_after.map(|at| Condition::Time(TimeField::StartTime, Test::AtLeast(at))));
+        all.extend(self.started_before.map(|at| Condition::Time(TimeField::StartTime, Test::Less(at))));
+        all.extend(self.attributes.iter().map(|(name, value)| Condition::attribute_is(name.as_str(), value)));
+        all.extend(self.condition.clone());
+        Condition::All(all)
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct RunPage {
+    /// Its runs.
+    pub runs: Vec<RunInfo>,
+    /// The same filter from after the last of them on; `None`: there are no more.
+    pub next: Option<RunFilter>,
 }
 
 /// The end of a run.

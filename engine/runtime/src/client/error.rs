@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dacapo_core::{
-    Failure, RunId, TaskQueue, WorkflowId, payload::PayloadError, start::InvalidStart, store::StoreError,
+    Failure, RunId, TaskQueue, WorkflowId, filter::FilterError, payload::PayloadError, start::InvalidStart,
+    store::StoreError,
 };
 
 /// Why a call of the client did not do what it was asked; each says what to do.
@@ -159,6 +160,12 @@ pub enum ClientError {
 
 impl From<InvalidStart> for ClientError {
     fn from(error: InvalidStart) -> Self {
+        Self::Invalid { problem: error.to_string() }
+    }
+}
+
+impl From<FilterError> for ClientError {
+    fn from(error: FilterError) -> Self {
         Self::Invalid { problem: error.to_string() }
     }
 }

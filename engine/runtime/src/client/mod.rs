@@ -23,7 +23,7 @@ use dacapo_core::{
     StartWorkflow, Store, TaskQueue, WorkflowId,
     ids::validate,
     store::{
-        Reply, RunFilter, RunInfo, RunResult, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreError,
+        Reply, RunFilter, RunInfo, RunPage, RunResult, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreError,
         StoreResult, WorkerInfo,
     },
 };
@@ -368,13 +368,38 @@ impl Client {
         }
     }
 
-    /// Lists runs of this client's namespace, newest start first.
+    /// Lists runs of this client's namespace, in the filter's order: by default the newest start first.
+    ///
+    /// ```
+    /// # use dacapo_core::store::RunFilter;
+    /// # async fn list(client: dacapo_runtime::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let filter = RunFilter::parse("Status = 'Running' AND Customer = 'acme' ORDER BY StartTime")?;
+    /// for run in client.list(filter, 100).await? {
+    ///     println!("{} has run since {:?}", run.workflow_id, run.started_at);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`ClientError::Unavailable`], or [`ClientError::Store`] when the filter cannot work.
+    /// [`ClientError::Invalid`] when the filter cannot work, [`ClientError::Unavailable`].
     pub async fn list(&self, filter: RunFilter, limit: i64) -> Result<Vec<RunInfo>, ClientError> {
         let filter = RunFilter { namespace: Some(self.namespace.clone()), ..filter };
         self.persist(|| self.shared.store.list(&filter, limit)).await
+    }
+
+    /// Lists a part of the runs of this client's namespace, and says where to go on. A run that moves in the order meanwhile
+    /// (it closes, in a list by time of close) may be listed twice or not at all; no other one is.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn list_page(&self, filter: RunFilter, limit: i64) -> Result<RunPage, ClientError> {
+        // One more than asked for says whether there are more.
+        let mut runs = self.list(filter.clone(), limit.saturating_add(1)).await?;
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let more = runs.len() > limit;
+        runs.truncate(limit);
+        let last = runs.last().filter(|_| more).map(|run| filter.order.cursor(run));
+        Ok(RunPage { runs, next: last.map(|after| RunFilter { after: Some(after), ..filter }) })
     }
 
     /// Counts runs of this client's namespace.

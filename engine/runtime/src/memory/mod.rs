@@ -284,13 +284,11 @@ impl Store for MemoryStore {
     }
 
     async fn list(&self, filter: &RunFilter, limit: i64) -> StoreResult<Vec<RunInfo>> {
-        let mut runs = self.read(|state, _| state.list(filter));
-        runs.truncate(usize::try_from(limit).unwrap_or(0));
-        Ok(runs)
+        Ok(self.read(|state, _| state.list(filter, limit)))
     }
 
     async fn count(&self, filter: &RunFilter) -> StoreResult<u64> {
-        Ok(self.read(|state, _| state.list(filter)).len() as u64)
+        Ok(self.read(|state, _| state.count(filter)))
     }
 
     async fn published(&self, run: RunKey, name: &str) -> StoreResult<Option<Payload>> {

@@ -78,13 +78,28 @@ impl State {
         runs.iter().filter_map(|run| Some((*run, self.closed.get(run)?.result.clone()))).collect()
     }
 
-    /// Lists runs, newest start first.
-    pub(super) fn list(&self, filter: &RunFilter) -> Vec<RunInfo> {
-        let keys = self.open.keys().chain(self.closed.keys());
-        let mut runs: Vec<RunInfo> =
-            keys.filter_map(|key| self.info(*key)).filter(|run| matches(filter, run)).collect();
-        runs.sort_by_key(|run| std::cmp::Reverse((run.started_at, run.key.run_id)));
-        runs
+    /// Lists the runs that a filter lets through, wherever it goes on from.
+    fn listed(&self, filter: &RunFilter) -> impl Iterator<Item = RunInfo> {
+        let namespace = filter.namespace.clone().unwrap_or_else(Namespace::default_namespace);
+        let condition = filter.whole_condition();
+        let runs = self.open.keys().chain(self.closed.keys()).filter_map(|key| self.info(*key));
+        runs.filter(move |run| run.namespace == namespace && condition.matches(run))
+    }
+
+    /// Counts runs.
+    pub(super) fn count(&self, filter: &RunFilter) -> u64 {
+        self.listed(filter).count() as u64
+    }
+
+    /// Lists runs in the order of the filter.
+    pub(super) fn list(&self, filter: &RunFilter, limit: i64) -> Vec<RunInfo> {
+        let order = &filter.order;
+        let mut runs: Vec<_> = self.listed(filter).map(|run| (order.cursor(&run), run)).collect();
+        if let Some(after) = &filter.after {
+            runs.retain(|(place, _)| order.compare(place, after).is_gt());
+        }
+        runs.sort_by(|(a, _), (b, _)| order.compare(a, b));
+        runs.into_iter().map(|(_, run)| run).take(usize::try_from(limit).unwrap_or(0)).collect()
     }
 
     /// Says how far an update has come for one who asked for it.
@@ -138,31 +153,4 @@ impl State {
         });
         self.timers.values().copied().chain(runs).chain(attempts).filter(|at| *at > now).min()
     }
-}
-
-fn matches(filter: &RunFilter, run: &RunInfo) -> bool {
-    fn wants<T: PartialEq>(wanted: Option<&T>, has: &T) -> bool {
-        wanted.is_none_or(|wanted| wanted == has)
-    }
-    let namespace = filter.namespace.clone().unwrap_or_else(Namespace::default_namespace);
-    let prefix = filter.workflow_id_prefix.as_deref().unwrap_or_default();
-    run.namespace == namespace
-        && wants(filter.status.as_ref(), &run.status)
-        && wants(filter.workflow_type.as_ref(), &run.workflow_type)
-        && wants(filter.task_queue.as_ref(), &run.task_queue)
-        && wants(filter.workflow_id.as_ref(), &run.workflow_id)
-        && run.workflow_id.as_str().starts_with(prefix)
-        && filter.started_after.is_none_or(|at| run.started_at >= at)
-        && filter.started_before.is_none_or(|at| run.started_at < at)
-        && has_attributes(filter, run)
-}
-
-fn has_attributes(filter: &RunFilter, run: &RunInfo) -> bool {
-    if filter.attributes.is_empty() {
-        return true;
-    }
-    let attributes = run.search_attributes.as_ref();
-    let attributes: Option<BTreeMap<String, serde_json::Value>> =
-        attributes.and_then(|payload| payload.decode("search attributes").ok());
-    attributes.is_some_and(|has| filter.attributes.iter().all(|(name, value)| has.get(name) == Some(value)))
 }

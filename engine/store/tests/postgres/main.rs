@@ -6,6 +6,7 @@ mod claims;
 mod common;
 mod fleet;
 mod hints;
+mod lists;
 mod lost_answers;
 mod restart;
 mod schema;

@@ -11,12 +11,12 @@ async fn many_processes_migrate_an_empty_database_once() {
     let (url, _held) = empty_database().await;
     let options = PgStoreOptions::new(&url);
     let before = schema_status(&options).await.unwrap();
-    assert_eq!((before.version, before.pending.len()), (0, 6));
+    assert!((before.version, before.pending.len()) >= (0, 7), "{before:?}");
     let refused = PgStore::connect(options.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("dacapo db migrate"), "{refused}");
     let all = futures_util::future::join_all((0..8).map(|_| migrate(&options))).await;
     assert!(all.into_iter().all(|status| status.unwrap().pending.is_empty()));
-    assert_eq!(schema_status(&options).await.unwrap().version, 6);
+    assert_eq!(schema_status(&options).await.unwrap().version, before.binary_version);
 }
 
 #[tokio::test]
