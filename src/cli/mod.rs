@@ -28,6 +28,7 @@ mod run;
 mod selection;
 mod show;
 mod span;
+mod stack;
 mod start;
 mod table;
 mod telemetry;
@@ -81,6 +82,7 @@ enum Verb {
     Export(export::Export),
     Replay(replay::Replay),
     Trace(trace::Trace),
+    Stack(stack::Stack),
     Diff(diff::Diff),
     Signal(message::Signal),
     Query(message::Query),
@@ -201,6 +203,7 @@ impl Verb {
             Self::Replay(verb) => verb.run(context).await,
             Self::Signal(verb) => verb.run(context).await,
             Self::Trace(verb) => verb.run(context).await,
+            Self::Stack(verb) => verb.run(context).await,
             Self::Diff(verb) => verb.run(context).await,
             Self::Query(verb) => verb.run(context).await,
             Self::Update(verb) => verb.run(context).await,
@@ -266,7 +269,7 @@ mod tests {
         let names: Vec<&str> =
             command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
         expect![
-            "dev demo worker start run result ls count show describe export replay trace diff signal query update cancel terminate pause unpause activity workers db bench"
+            "dev demo worker start run result ls count show describe export replay trace stack diff signal query update cancel terminate pause unpause activity workers db bench"
         ]
         .assert_eq(&names.join(" "));
     }

@@ -100,6 +100,7 @@ impl Shop {
             .workflow(stubborn)
             .workflow(child)
             .workflow(family)
+            .workflow(waits)
             .activities(Desk);
         let worker = Worker::new(&engine).registry(registry).drain_timeout(Duration::from_millis(10)).start().unwrap();
         Self { database, worker }
@@ -288,6 +289,58 @@ async fn a_trace_is_a_tree_with_children() {
     assert!(!drawn.contains('\u{1b}'), "no terminal, no colors: {drawn}");
     shop.refused(&["trace", "nobody"], 3, "no workflow `nobody`");
     shop.refused(&["trace", "f", "--limit", "0"], 2, "--limit");
+    shop.close().await;
+}
+
+#[workflow(name = "verbs.waits")]
+async fn waits(ctx: WorkflowContext, _: ()) -> Result<(), WorkflowError> {
+    let errand = ctx.activity(Desk::wait, "x".to_owned());
+    let long = ctx.sleep(Duration::from_secs(3_600));
+    let child = ctx.child(account, ()).id("waits-child");
+    select! {
+        done = errand => drop(done?),
+        slept = long => slept?,
+        ended = child => drop(ended?),
+        go = ctx.receive(&GO) => drop(go?),
+        _ = ctx.cancelled() => {}
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_says_what_the_code_awaits_and_where() {
+    let shop = Shop::open("verbs_stack").await;
+    shop.done(&["start", "verbs.waits", "--id", "w", "-i", "null"]);
+    shop.until(&["describe", "w", "--json"], "verbs.wait\"");
+    let stack = shop.json(&["stack", "w"]);
+    let awaits = stack["awaits"].as_array().unwrap();
+    let kinds: Vec<&str> = awaits.iter().map(|awaited| awaited["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["activity", "timer", "child", "signal", "cancellation"], "{stack}");
+    let names: Vec<&Value> = awaits.iter().map(|awaited| &awaited["name"]).collect();
+    assert_eq!(names, [&"verbs.wait".into(), &Value::Null, &"waits-child".into(), &"go".into(), &Value::Null]);
+    let line = |needle: &str| {
+        let lines = include_str!("verbs.rs").lines();
+        lines.enumerate().find(|(_, line)| line.contains(needle)).map(|(index, _)| index + 1).unwrap()
+    };
+    for (awaited, call) in awaits.iter().zip(["let errand =", "let long =", "let child =", "go = ctx", "_ = ctx"]) {
+        let position = awaited["position"].as_str().unwrap();
+        assert!(position.contains(&format!("verbs.rs:{}:", line(call))), "{call} {position}");
+    }
+    assert!(awaits[1]["fires_at"].is_string());
+    let before = shop.json(&["show", "w"])["events"].as_array().unwrap().len();
+    let table = shop.done(&["stack", "w"]);
+    assert!(table.contains("activity") && table.contains("verbs.rs:") && table.contains("in 59m"), "{table}");
+    assert_eq!(shop.json(&["show", "w"])["events"].as_array().unwrap().len(), before, "it leaves no trace");
+
+    shop.done(&["pause", "w"]);
+    shop.until(&["describe", "w"], "paused");
+    assert_eq!(shop.json(&["stack", "w"])["awaits"].as_array().unwrap().len(), 5, "paused or not");
+    shop.done(&["terminate", "w"]);
+    shop.until(&["describe", "w"], "Terminated");
+    shop.refused(&["stack", "w"], 4, "is closed");
+    shop.refused(&["stack", "nobody"], 3, "no workflow `nobody`");
+    shop.done(&["start", "verbs.waits", "--id", "q", "--queue", "nobody-serves", "-i", "null"]);
+    shop.refused(&["stack", "q", "--timeout", "300ms"], 4, "dacapo workers");
     shop.close().await;
 }
 

@@ -241,8 +241,9 @@ impl WorkflowContext {
     }
 
     /// Waits until the run is asked to cancel.
+    #[track_caller]
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled::new(&self.state, None)
+        Cancelled::new(&self.state, Location::caller(), None)
     }
 
     /// Tells whether the run was asked to cancel.

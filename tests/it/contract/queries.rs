@@ -26,9 +26,7 @@ async fn end(lab: &Lab, id: &str, command: Command) -> RunKey {
 
 /// Writes a point in time to the microsecond.
 fn rfc3339(at: Timestamp) -> String {
-    let (seconds, micros) = (at.0.div_euclid(1_000_000), at.0.rem_euclid(1_000_000));
-    let day = sqlx::types::chrono::DateTime::from_timestamp(seconds, micros as u32 * 1_000).expect("a time of today");
-    day.to_rfc3339_opts(sqlx::types::chrono::SecondsFormat::Micros, true)
+    jiff::Timestamp::from_microsecond(at.0).expect("a time of today").to_string()
 }
 
 fn filter() -> RunFilter {
@@ -164,7 +162,7 @@ async fn random_runs(lab: &Lab, dice: &mut Dice, count: usize) -> Vec<RunInfo> {
 
 pub(crate) async fn random_filters_are_answered_as_the_runs_say(lab: Lab) {
     let seed = Uuid::now_v7().as_u128() as u64;
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut dice = Dice::new(seed);
     let runs = random_runs(&lab, &mut dice, 40).await;
     let times: Vec<String> = runs.iter().map(|run| rfc3339(run.started_at)).collect();

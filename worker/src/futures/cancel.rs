@@ -1,6 +1,7 @@
 //! Waiting for a cancellation.
 
 use std::{
+    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -15,12 +16,13 @@ pub struct Cancelled {
     state: Rc<RunState>,
     /// The run's own when absent.
     scope: Option<Rc<Scope>>,
+    at: &'static Location<'static>,
     waiter: Option<u64>,
 }
 
 impl Cancelled {
-    pub(crate) fn new(state: &Rc<RunState>, scope: Option<Rc<Scope>>) -> Self {
-        Self { state: Rc::clone(state), scope, waiter: None }
+    pub(crate) fn new(state: &Rc<RunState>, at: &'static Location<'static>, scope: Option<Rc<Scope>>) -> Self {
+        Self { state: Rc::clone(state), scope, at, waiter: None }
     }
 }
 
@@ -29,7 +31,7 @@ impl Future for Cancelled {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.state.poll_cancelled(this.scope.as_ref(), &mut this.waiter, context)
+        this.state.poll_cancelled(this.scope.as_ref(), this.at, &mut this.waiter, context)
     }
 }
 

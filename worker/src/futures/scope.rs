@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -41,8 +42,9 @@ impl CancellationToken {
     }
 
     /// Waits until the scope, or one around it, is cancelled.
+    #[track_caller]
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled::new(&self.state, Some(Rc::clone(&self.scope)))
+        Cancelled::new(&self.state, Location::caller(), Some(Rc::clone(&self.scope)))
     }
 }
 

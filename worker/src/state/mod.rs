@@ -11,6 +11,7 @@ mod queries;
 mod record;
 mod scope;
 mod signals;
+mod stack;
 mod tasks;
 mod updates;
 
@@ -332,7 +333,7 @@ impl RunState {
             return Poll::Ready(None);
         }
         let waiter = inner.waiter(waiter);
-        inner.signals.wait(name, waiter, &scope, context.waker());
+        inner.signals.wait(name, at, waiter, &scope, context.waker());
         Poll::Pending
     }
 

@@ -5,6 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    panic::Location,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
@@ -69,6 +70,7 @@ impl RunState {
     pub(crate) fn poll_cancelled(
         &self,
         scope: Option<&Rc<Scope>>,
+        at: &'static Location<'static>,
         waiter: &mut Option<u64>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
@@ -79,7 +81,8 @@ impl RunState {
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         let waiter = inner.waiter(waiter);
-        inner.cancel_waiters.insert(waiter, Waiter { waker: context.waker().clone(), scope: Rc::clone(scope) });
+        let scope = Rc::clone(scope);
+        inner.cancel_waiters.insert(waiter, Waiter { waker: context.waker().clone(), scope, at });
         Poll::Pending
     }
 

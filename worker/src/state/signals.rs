@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    panic::Location,
     rc::Rc,
     task::Waker,
 };
@@ -30,6 +31,8 @@ struct Queue {
 pub(super) struct Waiter {
     pub(super) waker: Waker,
     pub(super) scope: Rc<Scope>,
+    /// The call in the code.
+    pub(super) at: &'static Location<'static>,
 }
 
 impl Signals {
@@ -57,9 +60,16 @@ impl Signals {
     }
 
     /// Enters a receiver, or renews its waker.
-    pub(super) fn wait(&mut self, name: &str, waiter: u64, scope: &Rc<Scope>, waker: &Waker) {
+    pub(super) fn wait(
+        &mut self,
+        name: &str,
+        at: &'static Location<'static>,
+        waiter: u64,
+        scope: &Rc<Scope>,
+        waker: &Waker,
+    ) {
         let entry = self.queue(name).waiters.entry(waiter);
-        let entry = entry.or_insert_with(|| Waiter { waker: waker.clone(), scope: Rc::clone(scope) });
+        let entry = entry.or_insert_with(|| Waiter { waker: waker.clone(), scope: Rc::clone(scope), at });
         entry.waker.clone_from(waker);
         entry.scope = Rc::clone(scope);
     }
@@ -74,6 +84,11 @@ impl Signals {
     pub(super) fn cancelled(&self) -> impl Iterator<Item = Waker> {
         let waiters = self.queues.iter().flat_map(|queue| queue.waiters.values());
         waiters.filter(|waiter| waiter.scope.is_cancelled()).map(|waiter| waiter.waker.clone())
+    }
+
+    /// Names what is waited for, by the number of whoever waits.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (&str, u64, &Waiter)> {
+        self.queues.iter().flat_map(|queue| queue.waiters.iter().map(|(id, waiter)| (queue.name.as_str(), *id, waiter)))
     }
 
     /// Says whether anyone waits.

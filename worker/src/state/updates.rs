@@ -27,6 +27,11 @@ impl Updates {
         !self.waiters.is_empty()
     }
 
+    /// Names what is waited for, by the number of whoever waits.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (&str, u64, &Waiter)> {
+        self.waiters.iter().map(|((name, id), waiter)| (*name, *id, waiter))
+    }
+
     pub(super) fn end_task(&mut self) {
         self.waiting.clear();
     }
@@ -73,7 +78,7 @@ impl RunState {
             return Poll::Ready(None);
         }
         let waiter = inner.waiter(waiter);
-        inner.updates.waiters.insert((name, waiter), Waiter { waker: context.waker().clone(), scope });
+        inner.updates.waiters.insert((name, waiter), Waiter { waker: context.waker().clone(), scope, at });
         Poll::Pending
     }
 

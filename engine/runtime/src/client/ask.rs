@@ -5,7 +5,7 @@ use std::time::Duration;
 use dacapo_core::{
     Payload, RunStatus,
     ids::validate,
-    query::{Query, QueryAnswer},
+    query::{Query, QueryAnswer, STACK_QUERY, Stack},
     store::Hint,
 };
 use tokio::time::Instant;
@@ -27,6 +27,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Client {
+    /// Lets the code of an open run say what it awaits, with the places in the code. Nothing of it is in the history.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn stack(&self, of: &WorkflowExecution, timeout: Duration) -> Result<Stack, ClientError> {
+        let answer = self.ask(of, STACK_QUERY, Payload::null(), timeout).await?;
+        Ok(answer.decode("stack")?)
+    }
+
     /// Lets the code of an open run answer a question from its state, in whatever process it is owned; a run that nobody
     /// owns is claimed by a worker of its queue for it. Nothing of it is in the history.
     ///
