@@ -95,6 +95,8 @@ fn activities(output: Output, description: &Description) -> String {
     let mut table = Table::new(["ACTIVITY", "TYPE", "ATTEMPT", "STATE", "LAST FAILURE"]);
     for activity in &description.activities {
         let mut state = match (activity.next_attempt_at, &activity.worker) {
+            _ if activity.paused => "paused".to_owned(),
+            _ if activity.asynchronous => "is completed from outside".to_owned(),
             (Some(next), _) => format!("next attempt {}", relative(next, now)),
             (None, Some(worker)) => format!("runs on {worker}"),
             (None, None) => "waits for a worker".to_owned(),

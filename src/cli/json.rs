@@ -157,6 +157,8 @@ fn activity(activity: &ActivityState) -> Value {
         "last_failure": failure(activity.last_failure.as_ref()),
         "last_heartbeat": optional(activity.last_heartbeat.as_ref()),
         "cancel_requested": activity.cancel_requested,
+        "paused": activity.paused,
+        "asynchronous": activity.asynchronous,
     })
 }
 

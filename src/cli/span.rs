@@ -159,15 +159,19 @@ impl<'a> Tracer<'a> {
         run.id = info.workflow_id.to_string();
         run.run_id = Some(info.key.run_id);
         run.name = info.workflow_type.to_string();
-        for child in children.into_iter().rev() {
+        let mut read = Vec::new();
+        for child in children {
             let execution = WorkflowExecution::run(child.workflow_id.clone(), child.run_id);
-            let read = match self.client.resolve(&execution).await {
-                Ok(info) => self.chain(info).await?,
+            match self.client.resolve(&execution).await {
+                Ok(info) => read.push((child.at, self.chain(info).await?)),
                 // It is not started yet, or never will be: what the parent knows of it stays.
-                Err(ClientError::NotFound { .. }) => continue,
+                Err(ClientError::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
-            };
-            spans.splice(child.at..=child.at, read);
+            }
+        }
+        // From the last on, so that the places before it stay what they are.
+        for (at, chain) in read.into_iter().rev() {
+            spans.splice(at..=at, chain);
         }
         run.children = spans;
         Ok((run, successor))
@@ -371,6 +375,8 @@ impl Parts {
             let Some(span) = self.activity(pending.activity_id) else { continue };
             span.attempt = pending.attempt;
             let (status, note) = match (&pending.worker, pending.next_attempt_at) {
+                _ if pending.paused => ("Paused", String::new()),
+                _ if pending.asynchronous => ("Waits", "completed from outside".to_owned()),
                 (Some(worker), None) => ("Runs", format!("on {worker}")),
                 (_, Some(next)) => ("Retries", relative(next, now)),
                 (None, None) => ("Scheduled", String::new()),

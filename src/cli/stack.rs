@@ -72,6 +72,8 @@ fn state(awaited: &Awaited, description: &Description) -> String {
         AwaitedKind::Activity => {
             let activity = description.activities.iter().find(|activity| Some(activity.activity_id) == awaited.id);
             activity.map_or_else(String::new, |it| match (&it.worker, it.next_attempt_at) {
+                _ if it.paused => format!("attempt {} is paused", it.attempt),
+                _ if it.asynchronous => format!("attempt {} is completed from outside", it.attempt),
                 (_, Some(next)) => format!("attempt {} {}", it.attempt, relative(next, now)),
                 (Some(worker), None) => format!("attempt {} on {worker}", it.attempt),
                 (None, None) => format!("attempt {} waits for a worker", it.attempt),

@@ -245,7 +245,8 @@ async fn an_activity_is_ended_and_moved_by_hand() {
     shop.done(&["start", "verbs.stubborn", "--id", "s", "-i", "4"]);
     shop.until(&["describe", "s"], "not at first");
     shop.done(&["activity", "pause", "s", &number]);
-    shop.until(&["describe", "s"], "paused");
+    assert!(shop.until(&["describe", "s"], "is paused before attempt 2").contains("paused"));
+    assert_eq!(shop.json(&["trace", "s"])[0]["children"][0]["status"], "Paused");
     shop.done(&["activity", "unpause", "s", &number]);
     assert_eq!(shop.done(&["result", "s"]), "4\n", "what is let go begins at once");
     shop.done(&["start", "verbs.stubborn", "--id", "r", "-i", "5"]);
@@ -322,7 +323,9 @@ async fn a_stack_says_what_the_code_awaits_and_where() {
         let lines = include_str!("verbs.rs").lines();
         lines.enumerate().find(|(_, line)| line.contains(needle)).map(|(index, _)| index + 1).unwrap()
     };
-    for (awaited, call) in awaits.iter().zip(["let errand =", "let long =", "let child =", "go = ctx", "_ = ctx"]) {
+    for (awaited, call) in
+        awaits.iter().zip(["let errand = ctx", "let long = ctx", "let child = ctx", "go = ctx", "_ = ctx.cancelled"])
+    {
         let position = awaited["position"].as_str().unwrap();
         assert!(position.contains(&format!("verbs.rs:{}:", line(call))), "{call} {position}");
     }

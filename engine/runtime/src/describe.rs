@@ -56,6 +56,10 @@ pub struct ActivityState {
     pub last_heartbeat: Option<Payload>,
     /// Whether the workflow asked it to stop.
     pub cancel_requested: bool,
+    /// Whether somebody holds its next attempt.
+    pub paused: bool,
+    /// Whether whoever holds its token completes it, from outside.
+    pub asynchronous: bool,
 }
 
 /// Why a run does not move.
@@ -142,6 +146,24 @@ pub enum Reason {
         /// How the last attempt failed.
         last_failure: String,
     },
+    /// Somebody holds the next attempt of an activity.
+    ActivityPaused {
+        /// The activity's number.
+        activity_id: ActivityId,
+        /// Its type.
+        activity_type: String,
+        /// The next attempt.
+        attempt: u32,
+    },
+    /// An activity is completed from outside.
+    ActivityCompletesOutside {
+        /// The activity's number.
+        activity_id: ActivityId,
+        /// Its type.
+        activity_type: String,
+        /// The attempt.
+        attempt: u32,
+    },
     /// An activity waits for a worker.
     ActivityWaitsForWorker {
         /// The activity's number.
@@ -219,12 +241,15 @@ fn activity(
         task_queue: row.map_or_else(|| queue.clone(), |row| row.task_queue.clone()),
         attempt: row.map_or(pending.attempt, |row| row.attempt),
         scheduled_at: pending.scheduled_at,
-        next_attempt_at: row.map(|row| row.visible_at).filter(|at| *at > run.now),
+        // What is held has no time.
+        next_attempt_at: row.map(|row| row.visible_at).filter(|at| *at > run.now && *at != Timestamp::MAX),
         worker: worker.map(|worker| worker.identity.clone()),
         started_at: row.and_then(|row| row.claimed_at).filter(|_| worker.is_some()),
         last_failure: row.and_then(|row| row.last_failure.clone()),
         last_heartbeat: row.and_then(|row| row.last_heartbeat.clone()),
         cancel_requested: pending.cancel_requested,
+        paused: row.is_some_and(|row| row.visible_at == Timestamp::MAX && !row.asynchronous),
+        asynchronous: row.is_some_and(|row| row.asynchronous),
     }
 }
 
@@ -304,6 +329,12 @@ fn unserved(run: &RunDescription, serving: &[WorkerInfo]) -> Option<Reason> {
 fn waits(activity: &ActivityState, serving: &[WorkerInfo]) -> Reason {
     let ActivityState { activity_id, attempt, .. } = *activity;
     let activity_type = activity.activity_type.clone();
+    if activity.asynchronous {
+        return Reason::ActivityCompletesOutside { activity_id, activity_type, attempt };
+    }
+    if activity.paused {
+        return Reason::ActivityPaused { activity_id, activity_type, attempt };
+    }
     if let Some(next_attempt_at) = activity.next_attempt_at {
         let last_failure = activity.last_failure.as_ref().map_or_else(String::new, |failure| failure.message.clone());
         return Reason::ActivityRetries { activity_id, activity_type, attempt, next_attempt_at, last_failure };
@@ -352,6 +383,13 @@ impl Reason {
             Self::ActivityRetries { activity_id, activity_type, attempt, next_attempt_at, last_failure } => format!(
                 "activity {activity_id} `{activity_type}` is tried again {} (attempt {attempt}): {last_failure}",
                 at(*next_attempt_at)
+            ),
+            Self::ActivityPaused { activity_id, activity_type, attempt } => format!(
+                "activity {activity_id} `{activity_type}` is paused before attempt {attempt}: `dacapo activity unpause` \
+                 lets it go"
+            ),
+            Self::ActivityCompletesOutside { activity_id, activity_type, attempt } => format!(
+                "activity {activity_id} `{activity_type}` waits until somebody completes attempt {attempt} from outside"
             ),
             Self::ActivityWaitsForWorker { activity_id, activity_type, task_queue, served: true } => {
                 format!("activity {activity_id} `{activity_type}` waits for a free worker of the queue `{task_queue}`")

@@ -178,13 +178,15 @@ fn compact(json: &str) -> StoreResult<Payload> {
 }
 
 fn read_activity(run: RunKey, row: &PgRow) -> StoreResult<ActivityInfo> {
+    let claimed_by = row.get::<Option<Uuid>, _>("claimed_by");
     Ok(ActivityInfo {
         activity_id: row.get::<i64, _>("activity_id") as u64,
         activity_type: row.get("activity_type"),
         task_queue: row.get::<String, _>("task_queue").into(),
         attempt: row.get::<i32, _>("attempt") as u32,
         visible_at: row.get::<PgTime, _>("visible_at").0,
-        claimed_by: row.get::<Option<Uuid>, _>("claimed_by").filter(|id| !id.is_nil()).map(WorkerId),
+        claimed_by: claimed_by.filter(|id| !id.is_nil()).map(WorkerId),
+        asynchronous: claimed_by.is_some_and(|id| id.is_nil()),
         claimed_at: row.get::<Option<PgTime>, _>("claimed_at").map(|time| time.0),
         last_failure: row.get::<Option<&[u8]>, _>("last_failure").map(|bytes| read_failure(run, bytes)).transpose()?,
         last_heartbeat: row.get::<Option<&[u8]>, _>("last_heartbeat").map(payload).transpose()?,

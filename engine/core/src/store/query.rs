@@ -187,6 +187,8 @@ pub struct ActivityInfo {
     pub last_failure: Option<Failure>,
     /// What the last heartbeat said.
     pub last_heartbeat: Option<Payload>,
+    /// Whether whoever holds its token completes it, from outside.
+    pub asynchronous: bool,
 }
 
 /// A stored row of history.

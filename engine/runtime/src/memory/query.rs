@@ -46,6 +46,7 @@ impl State {
             claimed_at: slot.claim.map(|claim| claim.claimed_at),
             last_failure: slot.row.last_failure.clone(),
             last_heartbeat: slot.row.last_heartbeat.clone(),
+            asynchronous: slot.row.state.asynchronous_since.is_some(),
         });
         Some(RunDescription {
             info,
