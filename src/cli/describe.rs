@@ -1,7 +1,7 @@
 //! `describe`: what a run waits for, and why it does not move.
 
 use clap::Args;
-use dacapo_core::{RunStatus, Timestamp};
+use dacapo_core::{RunStatus, Timestamp, lineage::BranchKind};
 use dacapo_runtime::Description;
 
 use super::{
@@ -75,6 +75,16 @@ fn render(output: Output, description: &Description) -> String {
     for (name, value) in [("memo", &info.memo), ("attributes", &info.search_attributes)] {
         lines.extend(value.as_ref().map(|value| (name, value.as_json().to_owned())));
     }
+    if let Some(from) = &description.branched_from {
+        let what = kind(from.kind);
+        let whence = format!("{what} of `{}`, run {}, event {}", from.workflow_id, from.run_id, from.event_id);
+        let reason = if from.reason.is_empty() { String::new() } else { format!(": {}", from.reason) };
+        lines.push(("branched", whence + &reason));
+    }
+    for branch in &stored.branches {
+        let (what, id) = (kind(branch.kind), &branch.workflow_id);
+        lines.push(("branches", format!("{what} `{id}`, run {}, at event {}", branch.run_id, branch.event_id)));
+    }
     let waits = description.reasons.iter().map(|reason| ("waits for", reason.sentence(&at)));
     lines.extend(waits.filter(|_| info.status == RunStatus::Running));
     let mut text = String::new();
@@ -85,6 +95,13 @@ fn render(output: Output, description: &Description) -> String {
         last = name;
     }
     text + &activities(output, description) + &timers(output, description)
+}
+
+fn kind(kind: BranchKind) -> &'static str {
+    match kind {
+        BranchKind::Reset => "reset",
+        BranchKind::Fork => "fork",
+    }
 }
 
 fn activities(output: Output, description: &Description) -> String {

@@ -99,6 +99,8 @@ impl From<ClientError> for Stop {
             ClientError::AlreadyOpen { .. }
             | ClientError::ReuseRefused { .. }
             | ClientError::NotOpen { .. }
+            | ClientError::Branch { .. }
+            | ClientError::MovedOn { .. }
             | ClientError::TooManySignals { .. }
             | ClientError::UpdateRejected { .. }
             | ClientError::UpdateAborted { .. }

@@ -2,7 +2,8 @@
 
 use dacapo_core::{
     Event, Failure, Payload, RunId, Timestamp,
-    store::{RunInfo, RunResult, WorkerInfo},
+    lineage::BranchedFrom,
+    store::{BranchInfo, RunInfo, RunResult, WorkerInfo},
 };
 use dacapo_runtime::describe::{ActivityState, Description};
 use serde_json::{Map, Value, json};
@@ -112,6 +113,31 @@ pub(crate) fn worker(worker: &WorkerInfo) -> Value {
     })
 }
 
+/// Writes the run whose history another begins with.
+fn branched_from(from: Option<&BranchedFrom>) -> Value {
+    from.map_or(Value::Null, |from| {
+        json!({
+            "kind": from.kind,
+            "workflow_id": from.workflow_id,
+            "run_id": from.run_id,
+            "event_id": from.event_id,
+            "at": rfc3339(from.at),
+            "reason": from.reason,
+        })
+    })
+}
+
+/// Writes a run that begins with another's history.
+fn branch(branch: &BranchInfo) -> Value {
+    json!({
+        "kind": branch.kind,
+        "workflow_id": branch.workflow_id,
+        "run_id": branch.run_id,
+        "event_id": branch.event_id,
+        "at": rfc3339(branch.at),
+    })
+}
+
 /// Writes what a run waits for.
 pub(crate) fn description(description: &Description) -> Value {
     let stored = &description.run;
@@ -122,6 +148,8 @@ pub(crate) fn description(description: &Description) -> Value {
         "ready_at": time(stored.ready_at),
         "inbox": stored.inbox,
         "parked": stored.parked,
+        "branched_from": branched_from(description.branched_from.as_ref()),
+        "branches": stored.branches.iter().map(branch).collect::<Vec<_>>(),
         "deadline": time(description.deadline),
         "pending_activities": description.activities.iter().map(activity).collect::<Vec<_>>(),
         "timers": description.timers.iter()

@@ -23,9 +23,13 @@ pub use define::private as __private;
 
 pub use activities::Activities;
 pub use activity_context::ActivityContext;
-pub use client::{Client, ResultError, Start, StartWithUpdate, UpdateCall, UpdateError, UpdateHandle, WorkflowHandle};
+pub use client::{
+    Client, ForkCall, ResetCall, ResultError, Start, StartWithUpdate, UpdateCall, UpdateError, UpdateHandle,
+    WorkflowHandle,
+};
 pub use context::WorkflowContext;
 pub use continue_as_new::ContinueAsNew;
+pub use dacapo_core::branch::ResetPoint;
 pub use dacapo_macros::{activities, data, join, select, try_join, workflow};
 pub use errors::{ActivityError, ActivityFailure, ChildFailure, ExternalFailure, WorkflowError};
 pub use executor::WorkflowExecutors;

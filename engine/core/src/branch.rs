@@ -2,10 +2,16 @@
 //! again; `docs/workflow-model.md` says what is copied, what is recorded again, and what is dropped.
 
 mod plan;
+mod point;
+mod source;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::{
+    point::ResetPoint,
+    source::{BranchPlan, BranchRun},
+};
 use crate::{
     event::Event,
     ids::{ActivityId, RunId, WorkflowId},
@@ -29,8 +35,8 @@ pub enum Reapply {
 /// A reset: the run goes on from an earlier point as another run under the same workflow id.
 #[derive(Clone, Debug)]
 pub struct Reset {
-    /// A start or an end of a workflow task: that task is run again.
-    pub event_id: i64,
+    /// Where the new run begins.
+    pub point: ResetPoint,
     /// The new run: a fresh version 7 uuid.
     pub run_id: RunId,
     /// Why.
@@ -60,8 +66,8 @@ pub struct Fork {
     pub workflow_id: WorkflowId,
     /// The new run: a fresh version 7 uuid.
     pub run_id: RunId,
-    /// A start or an end of a workflow task; where the first edit is seen when absent.
-    pub event_id: Option<i64>,
+    /// Where the new run begins; where the first edit is seen when absent.
+    pub point: Option<ResetPoint>,
     /// What is changed.
     pub edits: Vec<Edit>,
     /// Why.
@@ -84,8 +90,16 @@ pub enum InvalidBranch {
         /// Which one is near.
         hint: String,
     },
+    /// The history has no such point.
+    #[error("nothing to go back to at {point}: {problem}")]
+    NoSuchPoint {
+        /// The point asked for.
+        point: ResetPoint,
+        /// What is missing, and the way out.
+        problem: String,
+    },
     /// Neither a point nor an edit was given.
-    #[error("a fork needs an event id or an edit: without one it would be the same run again")]
+    #[error("a fork needs a point or an edit: without one it would be the same run again")]
     NoPoint,
     /// An edited activity has no outcome that could be another.
     #[error("activity {activity_id} {problem}")]
@@ -114,7 +128,7 @@ pub enum InvalidBranch {
 /// # Errors
 /// [`InvalidBranch`] says what is in the way; nothing was changed.
 pub fn reset(history: &[Event], reset: &Reset, now: Timestamp) -> Result<Box<Successor>, InvalidBranch> {
-    let cut = plan::cut_at(history, reset.event_id)?;
+    let cut = point::cut_at(history, &reset.point)?;
     let branch = plan::Branch {
         kind: BranchKind::Reset,
         workflow_id: None,
@@ -132,7 +146,7 @@ pub fn reset(history: &[Event], reset: &Reset, now: Timestamp) -> Result<Box<Suc
 pub fn fork(history: &[Event], fork: &Fork, now: Timestamp) -> Result<Box<Successor>, InvalidBranch> {
     let mut edited = history.to_vec();
     let mut cuts: Vec<usize> =
-        fork.event_id.map(|event_id| plan::cut_at(history, event_id)).into_iter().collect::<Result<_, _>>()?;
+        fork.point.iter().map(|point| point::cut_at(history, point)).collect::<Result<_, _>>()?;
     let mut places = Vec::new();
     for edit in &fork.edits {
         let place = plan::apply(&mut edited, edit)?;

@@ -5,6 +5,7 @@
 //! [`Store::start`], [`Store::send`]) hand over one item and a reply, so that a store can gather what many runs want
 //! into one statement.
 
+mod branch;
 mod claim;
 mod hint;
 mod query;
@@ -15,12 +16,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+pub use branch::*;
 pub use claim::*;
 pub use hint::*;
 pub use query::*;
 pub use write::*;
 
 use crate::{
+    branch::BranchRun,
     ids::{MessageId, Namespace, RunId, RunKey, TaskQueue, WorkerId, WorkflowId},
     message::Message,
     payload::Payload,
@@ -81,6 +84,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends a run that nobody owns, or leaves the order in the inbox of its owner.
     async fn terminate(&self, run: RunKey, message: Message) -> StoreResult<SendOutcome>;
+
+    /// Begins a run with a part of another's history, in one write with the end of that one where it is reset while open,
+    /// whoever owns it: its owner's next write is fenced out. The new run is nobody's.
+    async fn branch(&self, branch: &BranchRun) -> StoreResult<BranchOutcome>;
 
     /// Joins the fleet: a row in `workers` and a lease.
     async fn register(&self, worker: &WorkerRegistration) -> StoreResult<Timestamp>;

@@ -9,6 +9,7 @@ use dacapo_core::{
     ActivityId, Failure, Payload, Run, RunStatus, TaskQueue, TimerId, Timestamp, WorkerId, WorkflowId, WorkflowType,
     event::WorkflowTaskFailedCause,
     ids::RUN_TIMEOUT_TIMER,
+    lineage::BranchedFrom,
     run::PendingActivity,
     store::{ActivityInfo, RunDescription, WorkerInfo},
 };
@@ -21,6 +22,8 @@ pub struct Description {
     pub run: RunDescription,
     /// The live worker that owns it.
     pub owner: Option<WorkerInfo>,
+    /// The run whose history it begins with.
+    pub branched_from: Option<BranchedFrom>,
     /// Its activities without an outcome, in the order of their numbers.
     pub activities: Vec<ActivityState>,
     /// Its timers that have not fired, the next one first; without the run's own timeout.
@@ -220,7 +223,8 @@ pub fn explain(run: RunDescription, folded: &Run, fleet: &[WorkerInfo], serving:
         .collect();
     timers.sort_unstable_by_key(|(id, fire_at)| (*fire_at, *id));
     let reasons = reasons(&run, folded, owner.is_some(), &serving, &activities, &timers);
-    Description { owner, activities, timers, deadline: folded.deadline(), reasons, run }
+    let branched_from = folded.started.lineage.as_ref().and_then(|lineage| lineage.branched_from.clone());
+    Description { owner, branched_from, activities, timers, deadline: folded.deadline(), reasons, run }
 }
 
 fn activity(

@@ -220,7 +220,7 @@ impl Life {
             owners: owners.clone(),
         });
         let mut roles = JoinSet::new();
-        roles.spawn(listen(Arc::clone(&context), bells.clone()));
+        roles.spawn(listen(Arc::clone(&context), owners.clone(), bells.clone()));
         roles.spawn(claim_runs(Arc::clone(&context), owners.clone(), Arc::clone(&bells.runs), Arc::clone(&bells.mail)));
         roles.spawn(claim_activities(Arc::clone(&context), Arc::clone(&bells.activities)));
         roles.spawn(move_timers(Arc::clone(&context), Arc::clone(&bells.timers)));

@@ -60,6 +60,7 @@ const fn seconds(
 pub const METRICS: &[Metric] = &[
     counter("dacapo_workflow_starts_total", &[], "Runs that this process started."),
     counter("dacapo_workflow_closes_total", &["status"], "Runs that this process closed."),
+    counter("dacapo_workflow_branches_total", &[], "Resets and forks that this process asked for."),
     seconds("dacapo_workflow_task_seconds", ENGINE_SECONDS, &[], "Time in workflow code, one workflow task each."),
     counter("dacapo_workflow_task_failures_total", &["cause"], "Workflow tasks that failed and are tried again."),
     seconds(

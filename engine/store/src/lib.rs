@@ -7,6 +7,7 @@
 
 mod activities;
 mod blobs;
+mod branch;
 mod claim;
 mod committer;
 mod connection;

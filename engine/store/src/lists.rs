@@ -129,6 +129,7 @@ impl PgStore {
             activities: activities.iter().map(|row| read_activity(run, row)).collect::<StoreResult<_>>()?,
             timers: ids.zip(times).collect(),
             result,
+            branches: self.read_branches(run).await?,
             now: row.get::<PgTime, _>("now").0,
         }))
     }

@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "history_format", sql: include_str!("../../../migrations/0005_history_format.sql") },
     Migration { version: 6, name: "between_runs", sql: include_str!("../../../migrations/0006_between_runs.sql") },
     Migration { version: 7, name: "list_filters", sql: include_str!("../../../migrations/0007_list_filters.sql") },
+    Migration { version: 8, name: "branches", sql: include_str!("../../../migrations/0008_branches.sql") },
     Migration { version: 10, name: "claim_from", sql: include_str!("../../../migrations/0010_claim_from.sql") },
 ];
 

@@ -11,11 +11,12 @@ use std::{
 use async_trait::async_trait;
 use dacapo_core::{
     Message, MessageId, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId, WorkflowId,
+    branch::BranchRun,
     query::{Query, QueryAnswer},
     store::{
-        ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
-        ClaimedRuns, HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply,
-        ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage,
+        ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, BranchOutcome,
+        ClaimedActivity, ClaimedRuns, HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun,
+        Reply, ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage,
         SendOutcome, StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
         WorkerRegistration, WriteOutcome,
     },
@@ -140,6 +141,10 @@ impl Store for PgStore {
 
     async fn terminate(&self, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
         within(self.terminate_run(run, message)).await
+    }
+
+    async fn branch(&self, branch: &BranchRun) -> StoreResult<BranchOutcome> {
+        within(self.branch_run(branch)).await
     }
 
     async fn register(&self, worker: &WorkerRegistration) -> StoreResult<Timestamp> {

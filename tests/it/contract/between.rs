@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::lab::*;
 
-fn child(child_id: u64, workflow_id: &str, parent_close_policy: ParentClosePolicy) -> Command {
+pub(crate) fn child(child_id: u64, workflow_id: &str, parent_close_policy: ParentClosePolicy) -> Command {
     let options = ChildWorkflowOptions { parent_close_policy, ..ChildWorkflowOptions::default() };
     Command::StartChildWorkflowExecution {
         child_id,

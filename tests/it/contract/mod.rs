@@ -7,6 +7,7 @@
 
 mod activities;
 mod between;
+mod branches;
 mod claims;
 mod filters;
 mod fleet;
@@ -150,6 +151,19 @@ contract! {
         a_thousand_children_are_started_and_answered,
         a_run_that_is_terminated_by_anybody_tells_its_relatives,
         a_message_to_a_run_that_never_was_is_not_found;
+    branches:
+        a_reset_takes_the_place_of_a_run_that_somebody_owns,
+        what_is_pending_at_the_point_is_for_others_to_do_again,
+        a_run_that_nobody_owns_is_reset,
+        a_closed_run_is_reset_and_keeps_its_end,
+        a_branch_that_cannot_be_changes_nothing,
+        children_are_settled_before_a_branch_or_it_is_refused,
+        an_order_to_end_that_nobody_read_ends_the_old_run_alone,
+        racing_resets_make_one_run,
+        a_reset_and_the_runs_own_end_are_one_after_the_other,
+        no_signal_is_lost_while_a_run_is_reset,
+        a_fork_goes_its_own_way_and_leaves_its_source_alone,
+        a_request_for_a_branch_is_none_for_a_start;
     operations:
         a_paused_activity_waits_until_it_is_let_go,
         attempts_are_counted_from_a_reset_on,

@@ -3,11 +3,12 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use dacapo_core::{
-    Event, EventKind, Failure, Payload, RunId, RunKey, RunStatus, WorkflowId, payload::PayloadError, store::RunResult,
+    Event, EventKind, Failure, Payload, RunId, RunKey, RunStatus, WorkflowId, branch::ResetPoint,
+    payload::PayloadError, store::RunResult,
 };
 use dacapo_runtime::{ClientError, Description, QUERY_TIMEOUT, WorkflowExecution};
 
-use super::UpdateCall;
+use super::{ForkCall, ResetCall, UpdateCall};
 use crate::define::{Data, Query, Signal, Update};
 
 /// A workflow, or one run of it, whose result is an `R`. Cloning gives another handle on the same one.
@@ -145,6 +146,25 @@ impl<R> WorkflowHandle<R> {
     /// As [`WorkflowHandle::signal`].
     pub async fn terminate(&self, reason: &str) -> Result<(), ClientError> {
         self.client.terminate(&self.execution, reason).await
+    }
+
+    /// Lets the workflow go on from an earlier point of its history as another run; what was recorded up to there is not run
+    /// again. Options follow as calls; awaiting it makes the reset and gives a handle on the new run. Whoever waits for the
+    /// result of the old one, if it was open, waits for the new one.
+    ///
+    /// # Errors
+    /// [`ClientError::Branch`] and [`ClientError::MovedOn`] say what is in the way, and the way out.
+    pub fn reset(&self, point: ResetPoint) -> ResetCall<R> {
+        ResetCall::new(self.client.clone(), self.execution.clone(), Arc::clone(&self.workflow_type), point)
+    }
+
+    /// Begins another workflow with a part of this one's history, with another input or other results of activities; this
+    /// one is left alone. Options follow as calls; awaiting it makes the fork and gives a handle on the new run.
+    ///
+    /// # Errors
+    /// [`ClientError::Branch`] says what is in the way, and the way out; [`ClientError::AlreadyOpen`].
+    pub fn fork(&self) -> ForkCall<R> {
+        ForkCall::new(self.client.clone(), self.execution.clone(), Arc::clone(&self.workflow_type))
     }
 
     /// Says what the workflow waits for and why it does not move.

@@ -1,5 +1,6 @@
 //! The client with types: starts workflows by value, and gives handles that know the type of the result.
 
+mod branch;
 mod handle;
 mod start;
 mod update;
@@ -8,6 +9,7 @@ use dacapo_core::{Namespace, Payload, RunId, StartWorkflow, TaskQueue, WorkflowI
 use dacapo_runtime::{Engine, WorkflowExecution};
 
 pub use self::{
+    branch::{ForkCall, ResetCall},
     handle::{ResultError, WorkflowHandle},
     start::{Start, StartWithUpdate},
     update::{UpdateCall, UpdateError, UpdateHandle},

@@ -9,7 +9,7 @@ use dacapo::{
 };
 use dacapo_core::{
     EventKind, RunId,
-    branch::{Reapply, Reset, reset},
+    branch::{Reapply, Reset, ResetPoint, reset},
 };
 use uuid::Uuid;
 
@@ -39,7 +39,7 @@ fn a_branch_replays_what_is_copied_and_draws_other_numbers_afterwards() {
     let (drawn, uuid, child) = env.result::<(u64, Uuid, String)>();
     let last_task = env.history.iter().rfind(|event| matches!(event.event, EventKind::WorkflowTaskStarted(_))).unwrap();
     let asked = Reset {
-        event_id: last_task.event_id,
+        point: ResetPoint::Event(last_task.event_id),
         run_id: RunId(Uuid::from_u128(8)),
         reason: "once more".to_owned(),
         reapply: Reapply::default(),

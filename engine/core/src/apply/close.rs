@@ -15,10 +15,13 @@ impl Turn<'_> {
     }
 
     /// Ends the run with this step and lets another take its place, both or neither: a start that replaces it, or a branch
-    /// of its own history.
+    /// of its own history. An order to end that came with the step is carried out by it, and keeps its words.
     pub fn replace(&mut self, message_id: MessageId, reason: String, identity: String, successor: Box<Successor>) {
-        let terminated = WorkflowExecutionTerminated { message_id, reason, identity };
-        self.end_with_step(Ending::Terminated(terminated, Some(successor)));
+        let ordered = match self.ending.take() {
+            Some(Ending::Terminated(ordered, _)) => ordered,
+            Some(Ending::TimedOut) | None => WorkflowExecutionTerminated { message_id, reason, identity },
+        };
+        self.end_with_step(Ending::Terminated(ordered, Some(successor)));
     }
 
     /// Ends the run when the step is finished; the first reason counts.

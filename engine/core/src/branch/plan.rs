@@ -1,6 +1,6 @@
 //! How a branch is made: a prefix is cut and edited, folded under its new ids, and brought to where it can go on.
 
-use super::{Edit, InvalidBranch, Reapply};
+use super::{Edit, InvalidBranch, Reapply, point::began_before};
 use crate::{
     apply::Turn,
     event::{
@@ -15,26 +15,6 @@ use crate::{
     time::Timestamp,
     transition::{Successor, TimerRow},
 };
-
-/// Finds how many events are copied for a point that a user names: up to the start of the workflow task there.
-pub(super) fn cut_at(history: &[Event], event_id: i64) -> Result<usize, InvalidBranch> {
-    let event = usize::try_from(event_id - 1).ok().and_then(|index| history.get(index));
-    let started_event_id = event.and_then(|event| match &event.event {
-        EventKind::WorkflowTaskStarted(_) => Some(event.event_id),
-        EventKind::WorkflowTaskCompleted(it) => Some(it.started_event_id),
-        EventKind::WorkflowTaskFailed(it) => Some(it.started_event_id),
-        EventKind::WorkflowTaskTimedOut(it) => Some(it.started_event_id),
-        _ => None,
-    });
-    let cut = started_event_id.and_then(|started| usize::try_from(started).ok());
-    cut.filter(|cut| *cut <= history.len()).ok_or_else(|| {
-        let starts = |event: &&Event| matches!(event.event, EventKind::WorkflowTaskStarted(_));
-        let before = history.iter().filter(starts).take_while(|event| event.event_id <= event_id).last();
-        let near = before.or_else(|| history.iter().find(starts));
-        let hint = near.map_or("the history has none".to_owned(), |near| format!("try event {}", near.event_id));
-        InvalidBranch::NoWorkflowTask { event_id, hint }
-    })
-}
 
 /// Finds how many events are copied so that an edit at `place` is seen by the task that the branch runs: up to the start
 /// of the first one after it, or all but the end of the run.
@@ -60,10 +40,7 @@ pub(super) fn apply(events: &mut [Event], edit: &Edit) -> Result<usize, InvalidB
             let place = events.iter().rposition(outcome).ok_or_else(|| {
                 refused("has no outcome in the history: fork at an event instead, and it is run again")
             })?;
-            let began = place.checked_sub(1).and_then(|before| events.get(before)).is_some_and(
-                |event| matches!(&event.event, EventKind::ActivityTaskStarted(it) if it.activity_id == *activity_id),
-            );
-            if !began {
+            if !began_before(events, place, *activity_id) {
                 return Err(refused("never began: fork before it was scheduled instead"));
             }
             if let Some((activity_id, scheduled_event_id)) = outcome_of(&events[place].event) {

@@ -99,12 +99,24 @@ fn new_run() -> RunId {
 }
 
 fn reset_to(event_id: i64) -> Reset {
-    Reset { event_id, run_id: new_run(), reason: "bad build".to_owned(), reapply: Reapply::Messages }
+    Reset {
+        point: ResetPoint::Event(event_id),
+        run_id: new_run(),
+        reason: "bad build".to_owned(),
+        reapply: Reapply::Messages,
+    }
 }
 
 fn fork_with(event_id: Option<i64>, edits: Vec<Edit>) -> Fork {
     let (workflow_id, reason) = ("order-42-again".into(), "what if".to_owned());
-    Fork { workflow_id, run_id: new_run(), event_id, edits, reason, reapply: Reapply::Messages }
+    Fork {
+        workflow_id,
+        run_id: new_run(),
+        point: event_id.map(ResetPoint::Event),
+        edits,
+        reason,
+        reapply: Reapply::Messages,
+    }
 }
 
 fn tell(branch: &Successor) -> String {

@@ -31,6 +31,8 @@ pub enum Hint {
     Asked(Vec<RunKey>),
     /// Updates of runs have moved on or questions have an answer, by a write of this process.
     Updated(Vec<RunKey>),
+    /// Runs of this process were ended, and others took their places, without its doing.
+    Replaced(Vec<RunKey>),
     /// A worker left or died: look for what it owned.
     WorkerGone,
     /// Hints may have been lost: look at everything.

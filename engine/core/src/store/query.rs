@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BranchInfo;
 use crate::{
     event::Event,
     failure::Failure,
@@ -162,6 +163,8 @@ pub struct RunDescription {
     pub timers: Vec<(TimerId, Timestamp)>,
     /// The end, of a closed one.
     pub result: Option<RunResult>,
+    /// The runs that were branched from it, oldest first.
+    pub branches: Vec<BranchInfo>,
     /// The database's clock.
     pub now: Timestamp,
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dacapo_core::{
-    Failure, RunId, TaskQueue, WorkflowId, filter::FilterError, payload::PayloadError, start::InvalidStart,
+    Failure, RunId, TaskQueue, WorkflowId, branch::InvalidBranch, filter::FilterError, payload::PayloadError,
+    start::InvalidStart,
     store::StoreError,
 };
 
@@ -58,6 +59,29 @@ pub enum ClientError {
         workflow_id: WorkflowId,
         /// The closed run.
         run_id: RunId,
+    },
+    /// A run's history cannot be branched as asked.
+    #[error("run {run_id} of workflow `{workflow_id}` cannot be branched: {problem}")]
+    Branch {
+        /// The workflow id.
+        workflow_id: WorkflowId,
+        /// The run.
+        run_id: RunId,
+        /// What is in the way, and the way out.
+        problem: Box<InvalidBranch>,
+    },
+    /// A run was to be reset, and another run of its workflow id is open.
+    #[error(
+        "workflow `{workflow_id}` has moved on from run {run_id}: run {open_run_id} is open; reset that one, or terminate \
+         it first"
+    )]
+    MovedOn {
+        /// The workflow id.
+        workflow_id: WorkflowId,
+        /// The run that was to be reset.
+        run_id: RunId,
+        /// The open run.
+        open_run_id: RunId,
     },
     /// The run has received as many signals as a run may.
     #[error(

@@ -7,6 +7,7 @@
 //! Deliberately absent: types of inputs and results, which the SDK's handles add.
 
 mod ask;
+mod branch;
 mod error;
 mod operate;
 mod update;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 use self::waits::Waits;
 pub use self::{
     ask::QUERY_TIMEOUT,
+    branch::{Branched, ForkOptions, ResetOptions},
     error::ClientError,
     update::{SentUpdate, Update, UpdateWait},
 };

@@ -7,6 +7,7 @@
 //! Each call takes the lock, changes the tables as one transaction would, and releases it; hints and replies follow.
 
 mod activities;
+mod branch;
 mod claim;
 mod fleet;
 mod inbox;
@@ -32,13 +33,14 @@ use async_trait::async_trait;
 use dacapo_core::{
     ActivityId, Message, MessageId, Namespace, Payload, RunId, RunKey, Store, TaskQueue, Timestamp, WorkerId,
     WorkflowId,
+    branch::BranchRun,
     query::{Query, QueryAnswer},
     store::{
-        ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, ClaimedActivity,
-        ClaimedRuns, HeartbeatAnswer, Hint, HintBoard, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun,
-        Reply, ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage,
-        SendOutcome, StartOutcome, StartWrite, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
-        WorkerRegistration, WriteOutcome,
+        ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, BranchOutcome,
+        ClaimedActivity, ClaimedRuns, HeartbeatAnswer, Hint, HintBoard, HintReceiver, LoadedRun, QueueDepth,
+        ReleaseOutcome, ReleaseRun, Reply, ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult,
+        RunWrite, RunsPart, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreResult, StoredTransition,
+        SweepFinding, WorkerInfo, WorkerRegistration, WriteOutcome,
     },
     update::UpdateStage,
 };
@@ -176,6 +178,10 @@ impl Store for MemoryStore {
 
     async fn terminate(&self, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
         self.commit(|state, now| state.terminate(run, message, now))
+    }
+
+    async fn branch(&self, branch: &BranchRun) -> StoreResult<BranchOutcome> {
+        self.commit(|state, now| state.branch(branch, now))
     }
 
     async fn register(&self, worker: &WorkerRegistration) -> StoreResult<Timestamp> {

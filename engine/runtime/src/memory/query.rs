@@ -60,6 +60,7 @@ impl State {
             activities: activities.collect(),
             timers,
             result: self.closed.get(&key).map(|run| run.result.clone()),
+            branches: self.branches.get(&key).cloned().unwrap_or_default(),
             now,
         })
     }

@@ -7,7 +7,7 @@ use dacapo_core::{
     Timestamp, WorkerId, WorkflowId, WorkflowType,
     outbox::OutboxRow,
     query::{Query, QueryAnswer},
-    store::{Hint, RunInfo, RunResult, StoreError, StoreResult, StoredTransition, WorkerRegistration},
+    store::{BranchInfo, Hint, RunInfo, RunResult, StoreError, StoreResult, StoredTransition, WorkerRegistration},
     transition::{ActivityRow, Problem},
     update::UpdateStage,
 };
@@ -151,6 +151,8 @@ pub(super) struct State {
     pub(super) questions: BTreeMap<(RunKey, Uuid), (Query, Option<QueryAnswer>)>,
     /// What became of updates; without a message, for everyone who waits.
     pub(super) updates: BTreeMap<(RunKey, String, Option<MessageId>), UpdateStage>,
+    /// What was branched from a run, oldest first.
+    pub(super) branches: BTreeMap<RunKey, Vec<BranchInfo>>,
     pub(super) blobs: BTreeMap<String, Vec<u8>>,
     /// Told after the lock is released, as Postgres tells after the commit.
     pub(super) hints: Vec<Hint>,

@@ -149,6 +149,8 @@ pub(crate) enum ToOwner {
     Drain,
     /// The registration is over: forget everything.
     Forget,
+    /// Somebody ended the run and another took its place: read it again, and find it gone.
+    Replaced(RunKey),
     /// Let the code of a run answer a question.
     Ask(Box<question::Question>),
     /// Time has moved: look at the alarms.
@@ -191,6 +193,10 @@ impl Owners {
 
     pub(crate) fn message(&self, run: RunKey, message: Message) {
         self.tell(run, ToOwner::Input(run, Input::Message(message)));
+    }
+
+    pub(crate) fn replaced(&self, run: RunKey) {
+        self.tell(run, ToOwner::Replaced(run));
     }
 
     pub(crate) fn ask(&self, run: RunKey, query: Query) {

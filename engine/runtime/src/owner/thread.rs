@@ -14,7 +14,7 @@ use dacapo_core::{RunKey, WorkflowType, limits};
 
 use super::{
     Context, Input, ToOwner,
-    actor::Actor,
+    actor::{Actor, Phase},
     local::Locals,
     question::Question,
     timers::{Alarm, Alarms},
@@ -212,6 +212,12 @@ impl WorkflowThread {
                 state.dirty.extend(keys);
             }
             ToOwner::Forget => self.forget_all(state),
+            ToOwner::Replaced(key) => {
+                // One that writes hears of it from its fence.
+                if state.actors.get(&key).is_some_and(|actor| matches!(actor.phase, Phase::Idle)) {
+                    self.load(state, key);
+                }
+            }
             ToOwner::Ask(question) => state.take_question(*question),
             ToOwner::Look => {}
             ToOwner::Stop => state.stopped = true,

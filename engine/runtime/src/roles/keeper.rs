@@ -72,7 +72,7 @@ impl Bells {
 }
 
 /// Turns hints into bells for as long as it is polled.
-pub(crate) async fn listen(context: Arc<Context>, bells: Bells) {
+pub(crate) async fn listen(context: Arc<Context>, owners: Owners, bells: Bells) {
     let mut hints = context.store.hints();
     bells.ring_all();
     loop {
@@ -82,6 +82,7 @@ pub(crate) async fn listen(context: Arc<Context>, bells: Bells) {
             Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) | Hint::Ended(_) | Hint::Updated(_) => {}
             Hint::Inbox(runs) => bells.mail.wanted(&runs),
             Hint::Asked(runs) => bells.asked.wanted(&runs),
+            Hint::Replaced(runs) => runs.into_iter().for_each(|run| owners.replaced(run)),
             Hint::Outbox => bells.outbox.notify_one(),
             Hint::WorkerGone => bells.gone.notify_one(),
             Hint::Everything => bells.ring_all(),

@@ -43,6 +43,19 @@ static START_BETWEEN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// As [`START_BETWEEN`], for a run that nobody owns and that has activities all the same.
+static START_BRANCH: LazyLock<String> = LazyLock::new(|| {
+    let start = parameters(2, START_PARAMETERS - 1);
+    let between = parameters(START_PARAMETERS + 1, ARRAYS);
+    format!(
+        "SELECT s.may_own, s.refused, $1::boolean AS optimistic
+           FROM dacapo.start_v1({start}) s,
+                LATERAL (SELECT ARRAY(SELECT n::integer FROM generate_subscripts($4, 1) n
+                                       WHERE n <> ALL (s.refused)) AS through) t,
+                LATERAL dacapo.between_v1($3, $4, array_fill($2, ARRAY[cardinality($4)]), t.through, {between}) b"
+    )
+});
+
 /// [`START`] without rows beside history.
 const START_LEAN: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
     $17,$18,$19)";
@@ -213,6 +226,18 @@ pub(crate) async fn start_unowned(
         outcomes.push((work.start.transition.key, outcome));
     }
     Ok(outcomes)
+}
+
+/// Starts a branch, in a transaction of the caller's. `false`: something stands in its way.
+pub(crate) async fn start_branch(connection: &mut PgConnection, start: StartWrite) -> Result<bool, sqlx::Error> {
+    let item = EncodedStart::new(start);
+    let works = [&item];
+    let gathered = BetweenArrays::gather([(&item.start.transition, item.between.as_deref())].into_iter());
+    let between = gathered.unwrap_or_default();
+    let (_, arguments) = arguments(&works, None, false, Some(&between)).map_err(sqlx::Error::Encode)?;
+    let statement: &'static str = &START_BRANCH;
+    let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
+    Ok(row.try_get::<Vec<i32>, _>("refused")?.is_empty())
 }
 
 /// Writes starts of one owner. Gives the places of those that were not started; `None` when the owner may not own.

@@ -46,6 +46,8 @@ struct News {
     asked: BTreeMap<WorkerId, Vec<RunKey>>,
     /// Runs whose updates have moved on; other processes look by themselves.
     updated: Vec<RunKey>,
+    /// Runs of workers that were ended without their doing.
+    replaced: BTreeMap<WorkerId, Vec<RunKey>>,
     /// Rows of the outbox wait; of no concern to other processes, which look for what is left behind.
     outbox: bool,
     everything: bool,
@@ -183,6 +185,11 @@ impl Hints {
         lock(&self.shared.news).asked.entry(owner).or_default().push(run);
     }
 
+    /// A run of a worker's was ended without its doing.
+    pub(crate) fn replaced(&self, owner: WorkerId, run: RunKey) {
+        lock(&self.shared.news).replaced.entry(owner).or_default().push(run);
+    }
+
     /// Updates of a run have moved on, or a question to it has its answer.
     pub(crate) fn updated(&self, run: RunKey) {
         lock(&self.shared.news).updated.push(run);
@@ -247,6 +254,11 @@ impl Hints {
         if !asked.is_empty() {
             self.publish_here(&Hint::Asked(asked));
         }
+        let of_own = |worker| news.replaced.get(worker);
+        let replaced: Vec<RunKey> = own.iter().filter_map(of_own).flatten().copied().collect();
+        if !replaced.is_empty() {
+            self.publish_here(&Hint::Replaced(replaced));
+        }
         if !news.updated.is_empty() {
             self.publish_here(&Hint::Updated(news.updated.clone()));
         }
@@ -277,6 +289,7 @@ impl News {
             && !self.outbox
             && self.updated.is_empty()
             && self.asked.is_empty()
+            && self.replaced.is_empty()
             && !self.everything
     }
 
@@ -289,6 +302,9 @@ impl News {
         }
         for (worker, runs) in news.asked {
             self.asked.entry(worker).or_default().extend(runs);
+        }
+        for (worker, runs) in news.replaced {
+            self.replaced.entry(worker).or_default().extend(runs);
         }
         self.closed.extend(news.closed);
         self.ended.extend(news.ended);

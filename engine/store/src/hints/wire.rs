@@ -3,7 +3,7 @@
 //! | channel | who listens | payload |
 //! |---|---|---|
 //! | `dacapo_queues` | every process with a worker | lines: `r`queue (runs wait), `a`queue (activities wait), `g` (a worker is gone) |
-//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs |
+//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places |
 //! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
 //!
 //! `*` on any channel: too much to say, look at everything.
@@ -32,6 +32,9 @@ const EVERYTHING: &str = "*";
 
 /// Before run keys on a worker's channel: questions wait for these runs.
 const ASKED: char = '?';
+
+/// Before run keys on a worker's channel: these runs were ended, and others took their places.
+const REPLACED: char = '!';
 
 /// The largest value that goes along with the news of its run's end. A hint is sent to every process that waits for some
 /// run, so what is larger is cheaper read by the one that wants it.
@@ -79,6 +82,11 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
             add(&worker_channel(*worker), format!("{ASKED}{payload}"));
         }
     }
+    for (worker, runs) in &outgoing.replaced {
+        for payload in chunks(runs.iter().map(key), "") {
+            add(&worker_channel(*worker), format!("{REPLACED}{payload}"));
+        }
+    }
     let ended = outgoing.ended.iter().map(|(run, end)| {
         let value = end.value.as_json();
         format!("{}={:x}:{}:{value}", key(run), end.closed_at.0, value.len())
@@ -120,6 +128,7 @@ pub(super) fn read(channel: &str, payload: &str) -> Vec<Hint> {
         QUEUES => payload.split('\n').map(read_line).collect(),
         CLOSED => read_closed(payload),
         _ if payload.starts_with(ASKED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Asked(runs)]),
+        _ if payload.starts_with(REPLACED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Replaced(runs)]),
         _ => read_keys(payload).map(|runs| vec![Hint::Inbox(runs)]),
     };
     hints.unwrap_or_else(|| vec![Hint::Everything])
@@ -186,6 +195,9 @@ mod tests {
         let hints: Vec<Hint> = channels.iter().zip(&payloads).flat_map(|(c, p)| read(c, p)).collect();
         assert_eq!(hints[0], Hint::RunsReady(TaskQueue::new("größer")));
         assert_eq!(hints[2], Hint::WorkerGone);
+        let asked = News { replaced: [(WorkerId(Uuid::nil()), vec![run(7)])].into(), ..News::default() };
+        let (channels, payloads) = notifications(&asked);
+        assert_eq!(read(&channels[0], &payloads[0]), [Hint::Replaced(vec![run(7)])]);
         let read_back: Vec<RunKey> = hints
             .into_iter()
             .filter_map(|hint| if let Hint::Closed(runs) = hint { Some(runs) } else { None })

@@ -329,7 +329,7 @@ proptest! {
         prop_assume!(!starts.is_empty());
         let event_id = starts[place.index(starts.len())];
         let run_id = RunId(Uuid::from_u128(2));
-        let reset = Reset { event_id, run_id, reason: String::new(), reapply: Reapply::Messages };
+        let reset = Reset { point: branch::ResetPoint::Event(event_id), run_id, reason: String::new(), reapply: Reapply::Messages };
         match branch::reset(&events, &reset, START.plus_ms(100_000)) {
             Err(error) => prop_assert!(matches!(error, InvalidBranch::Pending { .. }), "{}", error),
             Ok(successor) => {
