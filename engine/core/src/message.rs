@@ -89,6 +89,8 @@ pub enum MessageBody {
         #[serde(default)]
         identity: String,
     },
+    /// An order that a failing workflow task be tried at once. Nothing of it is in the history.
+    RetryWorkflowTask,
     /// An order that no further attempt of an activity begin.
     PauseActivity {
         /// The activity.

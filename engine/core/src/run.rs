@@ -148,6 +148,8 @@ pub struct Run {
     pub local_activities: u32,
     /// How often the current workflow task failed in a row, as far as history knows (0 or 1).
     pub task_failures: u32,
+    /// When the first of the failures was that the current workflow task had in a row.
+    pub task_failing_since: Option<Timestamp>,
     /// Activities without an outcome.
     pub activities: BTreeMap<ActivityId, PendingActivity>,
     /// Timers that have not fired.
@@ -233,6 +235,7 @@ impl Run {
             commanding: false,
             local_activities: 0,
             task_failures: 0,
+            task_failing_since: None,
             activities: BTreeMap::new(),
             timers,
             cancel_requested: false,

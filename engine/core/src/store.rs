@@ -7,6 +7,7 @@
 
 mod branch;
 mod claim;
+mod dead_letter;
 mod hint;
 mod query;
 mod write;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 pub use branch::*;
 pub use claim::*;
+pub use dead_letter::*;
 pub use hint::*;
 pub use query::*;
 pub use write::*;
@@ -184,6 +186,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Counts runs, from whatever place the filter would go on.
     async fn count(&self, filter: &RunFilter) -> StoreResult<u64>;
+
+    /// Lists dead letters, by run.
+    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: i64) -> StoreResult<Vec<DeadLetter>>;
+
+    /// Counts dead letters of all namespaces by kind, each kind once.
+    async fn dead_letter_counts(&self) -> StoreResult<Vec<(DeadLetterKind, u64)>>;
 
     /// Reads a value that a workflow published.
     async fn published(&self, run: RunKey, name: &str) -> StoreResult<Option<Payload>>;

@@ -195,6 +195,24 @@ pub struct Problem {
     pub attempt: u32,
     /// When it is tried again.
     pub next_attempt_at: Timestamp,
+    /// When the first of these failures was.
+    #[serde(default)]
+    pub since: Timestamp,
+}
+
+/// An activity that has used up its attempts or its time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadActivity {
+    /// The activity.
+    pub activity_id: ActivityId,
+    /// Its type.
+    pub activity_type: ActivityType,
+    /// Its attempts.
+    pub attempts: u32,
+    /// When the last one ended.
+    pub died_at: Timestamp,
+    /// How.
+    pub failure: Failure,
 }
 
 /// A change to what is shown of a run's problem.
@@ -253,6 +271,8 @@ pub struct Transition {
     pub updates: Vec<UpdateProgress>,
     /// What lists show, when it has changed.
     pub attributes: Option<Box<RunAttributes>>,
+    /// Activities that have used up their attempts or their time, for whoever looks after them.
+    pub dead_activities: Vec<DeadActivity>,
     /// The run that begins with the end of this one.
     pub successor: Option<Box<Successor>>,
 }
@@ -279,6 +299,7 @@ impl Transition {
             outbox: Vec::new(),
             inbox: Vec::new(),
             updates: Vec::new(),
+            dead_activities: Vec::new(),
             attributes: None,
             successor: None,
         }
@@ -348,6 +369,7 @@ impl Transition {
         self.outbox.extend(next.outbox);
         self.inbox.extend(next.inbox);
         self.updates.extend(next.updates);
+        self.dead_activities.extend(next.dead_activities);
         self.attributes = next.attributes.or(self.attributes);
         if next.problem != ProblemChange::Keep {
             self.problem = next.problem;

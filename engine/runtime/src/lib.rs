@@ -14,8 +14,8 @@ mod virtual_time;
 mod worker_process;
 
 pub use client::{
-    Branched, Client, ClientError, ForkOptions, LocalStarter, PATIENCE, QUERY_TIMEOUT, ResetOptions, SentUpdate,
-    Started, Update, UpdateWait, WorkflowExecution,
+    Branched, Client, ClientError, ForkOptions, LocalStarter, PATIENCE, QUERY_TIMEOUT, ResetOptions, Retried,
+    SentUpdate, Started, Update, UpdateWait, WorkflowExecution,
 };
 pub use describe::Description;
 pub use engine::{Engine, process_identity};

@@ -130,6 +130,11 @@ pub const METRICS: &[Metric] = &[
     counter("dacapo_timers_moved_total", &[], "Timers that came due without an owner watching them."),
     counter("dacapo_activities_expired_total", &[], "Attempts that nobody watched and whose time passed."),
     gauge("dacapo_owned_runs", &[], "Runs that this process owns."),
+    gauge(
+        "dacapo_dead_letters",
+        &["kind"],
+        "Runs and activities of the database that wait for somebody, as this process counted them within the last minute.",
+    ),
     gauge("dacapo_activities_busy", &[], "Activity attempts that this process runs."),
     gauge(
         "dacapo_queue_depth",

@@ -39,6 +39,8 @@ const OPEN: &str = "SELECT run_id FROM dacapo.runs_open WHERE namespace = $1 AND
 const RECORD: &str = "
 WITH begun AS (
     UPDATE dacapo.runs_open SET owner_epoch = 1, first_run_id = $4 WHERE shard = $1 AND run_id = $2
+), settled AS (
+    DELETE FROM dacapo.dead_activities WHERE shard = $3 AND run_id = $5 AND $6 = 'Reset'
 )
 INSERT INTO dacapo.branches (shard, run_id, branch, kind, workflow_id, event_id) VALUES ($3, $5, $2, $6, $7, $8)";
 

@@ -11,6 +11,7 @@ mod branch;
 mod claim;
 mod committer;
 mod connection;
+mod dead_letters;
 mod error;
 mod filter;
 mod fleet;

@@ -15,10 +15,10 @@ use dacapo_core::{
     query::{Query, QueryAnswer},
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, BranchOutcome,
-        ClaimedActivity, ClaimedRuns, HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun,
-        Reply, ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage,
-        SendOutcome, StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo,
-        WorkerRegistration, WriteOutcome,
+        ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HeartbeatAnswer, HintReceiver,
+        LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply, ReportOutcome, RunClaim, RunDescription, RunFilter,
+        RunInfo, RunResult, RunWrite, RunsPart, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreError,
+        StoreResult, StoredTransition, SweepFinding, WorkerInfo, WorkerRegistration, WriteOutcome,
     },
     update::UpdateStage,
 };
@@ -262,6 +262,14 @@ impl Store for PgStore {
 
     async fn count(&self, filter: &RunFilter) -> StoreResult<u64> {
         self.count_runs(filter).await
+    }
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: i64) -> StoreResult<Vec<DeadLetter>> {
+        self.list_dead_letters(filter, limit).await
+    }
+
+    async fn dead_letter_counts(&self) -> StoreResult<Vec<(DeadLetterKind, u64)>> {
+        self.count_letters().await
     }
 
     async fn published(&self, run: RunKey, name: &str) -> StoreResult<Option<Payload>> {

@@ -7,7 +7,7 @@ use dacapo_core::{
 };
 use sqlx::Row;
 
-use crate::{PgStore, error::store_error};
+use crate::{PgStore, dead_letters::FORGET_SETTLED, error::store_error};
 
 /// An unowned run whose messages nothing will take it to. One without messages may well wait for a signal that nobody has
 /// sent yet; whether it has something to do, only its history tells, which `verify` folds. The search begins at the messages,
@@ -99,6 +99,8 @@ impl PgStore {
                 findings.push(SweepFinding { kind, rows });
             }
         }
+        // No finding: what was dead has been settled since.
+        sqlx::query(FORGET_SETTLED).bind(SWEEP_BATCH).execute(&self.read).await.map_err(store_error)?;
         if !findings.is_empty() {
             self.hints.publish_here(&dacapo_core::store::Hint::Everything);
         }

@@ -35,7 +35,9 @@ WITH locked AS MATERIALIZED (
     UPDATE dacapo.runs_open r
        SET owner = NULL, owner_epoch = r.owner_epoch + 1, progress_event_id = r.next_event_id,
            takeovers = CASE WHEN r.next_event_id > r.progress_event_id THEN 1 ELSE r.takeovers + 1 END,
-           parked = r.next_event_id <= r.progress_event_id AND r.takeovers + 1 >= $3
+           parked = r.next_event_id <= r.progress_event_id AND r.takeovers + 1 >= $3,
+           parked_at = CASE WHEN r.next_event_id <= r.progress_event_id AND r.takeovers + 1 >= $3
+                            THEN clock_timestamp() END
       FROM locked l WHERE r.ctid = l.tid
     RETURNING r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority, r.parked
 ), marked AS (

@@ -62,7 +62,7 @@ fn broken() -> Failure {
 }
 
 /// A run of a worker's whose first task has asked for an activity that is done, and whose second for one that is not.
-async fn half_done(lab: &Lab, worker: WorkerId, id: &str) -> Owner<'_> {
+async fn half_done<'a>(lab: &'a Lab, worker: WorkerId, id: &str) -> Owner<'a> {
     let mut owner = Owner::start(lab, worker, id).await;
     owner.write(offering(vec![schedule(1)])).await;
     finish_attempt(lab, worker, ActivityResult::Completed(text("one"))).await;
@@ -88,7 +88,7 @@ pub(crate) async fn a_reset_takes_the_place_of_a_run_that_somebody_owns(lab: Lab
     let new = lab.branched(&asked).await;
     lab.await_hint(&mut hints, |hint| matches!(hint, Hint::Closed(runs) | Hint::Replaced(runs) if runs == &[old]))
         .await;
-    assert!(is_fenced(&owner.try_write(task(vec![complete()])).await), "a late owner writes nothing");
+    assert!(is_fenced(&owner.try_write(|turn| turn.message(signal("late"))).await), "a late owner writes nothing");
     let end = lab.end_of(old).await;
     assert_eq!((end.status, end.successor), (RunStatus::Terminated, Some(new.run_id)));
     assert_eq!(lab.event_names(old).await[10..], ["WorkflowExecutionSignaled", "WorkflowExecutionTerminated"]);

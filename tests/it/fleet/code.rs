@@ -82,6 +82,18 @@ impl Host {
         Ok(ctx.attempt())
     }
 
+    /// Fails as long as there is no flour.
+    #[activity(name = "fleet.bake", start_to_close = "120s")]
+    async fn bake(&self, ctx: &ActivityContext, value: u64) -> Result<u64, ActivityError> {
+        let flour: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM effects WHERE key = 'flour'").fetch_one(&self.effects).await?;
+        if flour == 0 {
+            return Err(ActivityError::new("Supply", "there is no flour"));
+        }
+        self.leave_effect(ctx).await?;
+        Ok(value + 1)
+    }
+
     /// Kills its own process in its first attempt, after the effect and before anybody can learn of it.
     #[activity(name = "fleet.dies_after_effect", start_to_close = "120s")]
     async fn dies_after_effect(&self, ctx: &ActivityContext) -> Result<u32, ActivityError> {
@@ -305,6 +317,46 @@ pub(crate) async fn local_sequence(ctx: WorkflowContext, (count, ms): (u64, u64)
     Ok(value)
 }
 
+/// Two activities, and then a turn that was never meant.
+#[workflow(name = "fleet.priced")]
+async fn priced_by_a_bug(ctx: WorkflowContext, mut value: u64) -> Result<u64, WorkflowError> {
+    for _ in 0..2 {
+        value = ctx.activity(Host::work, Work { value, ms: 0 }).retry(soon()).await?;
+    }
+    ctx.sleep(Duration::from_secs(3_600)).await?;
+    Ok(value)
+}
+
+/// Three activities and a signal: what [`priced_by_a_bug`] should be.
+#[workflow(name = "fleet.priced")]
+pub(crate) async fn priced(ctx: WorkflowContext, mut value: u64) -> Result<u64, WorkflowError> {
+    for _ in 0..3 {
+        value = ctx.activity(Host::work, Work { value, ms: 0 }).retry(soon()).await?;
+    }
+    Ok(value + ctx.receive(&GO).await?)
+}
+
+/// Ends soon for small values and takes two more steps for large ones.
+#[workflow(name = "fleet.routed")]
+pub(crate) async fn routed(ctx: WorkflowContext, value: u64) -> Result<u64, WorkflowError> {
+    let value = ctx.activity(Host::work, Work { value, ms: 0 }).retry(soon()).await?;
+    if value < 100 {
+        return Ok(value);
+    }
+    let value = ctx.activity(Host::work, Work { value, ms: 1_500 }).retry(soon()).await?;
+    Ok(ctx.activity(Host::work, Work { value, ms: 0 }).retry(soon()).await?)
+}
+
+/// An activity that works, and one that gives up after two attempts unless it is supplied.
+#[workflow(name = "fleet.supplied")]
+pub(crate) async fn supplied(ctx: WorkflowContext, value: u64) -> Result<u64, WorkflowError> {
+    let value = ctx.activity(Host::work, Work { value, ms: 0 }).retry(soon()).await?;
+    Ok(ctx
+        .activity(Host::bake, value)
+        .retry(RetryPolicy::attempts(2).initial_interval(Duration::from_millis(100)))
+        .await?)
+}
+
 /// What a worker process serves.
 pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
     let mut registry = Registry::new();
@@ -325,7 +377,10 @@ pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
             .workflow(unserved)
             .workflow(stuck)
             .workflow(local_then_go)
-            .workflow(local_sequence);
+            .workflow(local_sequence)
+            .workflow(routed)
+            .workflow(supplied);
+        registry = if settings.buggy { registry.workflow(priced_by_a_bug) } else { registry.workflow(priced) };
     }
     if settings.serves != Serves::Workflows {
         let effects = PgPoolOptions::new().max_connections(2).connect_lazy(&settings.url).unwrap();

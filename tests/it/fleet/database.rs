@@ -66,13 +66,18 @@ impl Database {
 
     /// What activities did, by idempotency key, in order of time.
     pub(crate) async fn effects(&self) -> HashMap<String, Vec<Effect>> {
-        let statement = "SELECT key, attempt, pid FROM effects ORDER BY at";
+        let statement = "SELECT key, attempt, pid FROM effects WHERE attempt IS NOT NULL ORDER BY at";
         let rows: Vec<(String, i32, i32)> = sqlx::query_as(statement).fetch_all(&self.pool).await.unwrap();
         let mut effects: HashMap<String, Vec<Effect>> = HashMap::new();
         for (key, attempt, pid) in rows {
             effects.entry(key).or_default().push(Effect { attempt, pid });
         }
         effects
+    }
+
+    /// Leaves a row that activities look for.
+    pub(crate) async fn leave(&self, key: &str) {
+        sqlx::query("INSERT INTO effects (key) VALUES ($1)").bind(key).execute(&self.pool).await.unwrap();
     }
 
     /// Counts the rows of a table under a condition.

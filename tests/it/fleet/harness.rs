@@ -80,6 +80,7 @@ impl Fleet {
             cached_runs: None,
             concurrent_activities: None,
             workflow_threads: None,
+            buggy: false,
             workflow_task_timeout: None,
         };
         change(&mut settings);

@@ -4,6 +4,7 @@
 //! acknowledged to a client must end with the right result; what activities really did is in a table of the test's own
 //! (`database`), compared with the histories; and every test ends with a clean `verify`.
 
+mod branches;
 mod cache;
 mod code;
 mod database;

@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) cached_runs: Option<usize>,
     pub(crate) concurrent_activities: Option<usize>,
     pub(crate) workflow_threads: Option<usize>,
+    /// Whether its code has a bug that another build has not.
+    pub(crate) buggy: bool,
     pub(crate) workflow_task_timeout: Option<Duration>,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     retry::RetryDecision,
     run::PendingActivity,
     time::Timestamp,
-    transition::{ActivityRow, ActivityTask},
+    transition::{ActivityRow, ActivityTask, DeadActivity},
 };
 
 /// The current attempt of an activity, at its end.
@@ -140,6 +140,12 @@ impl Turn<'_> {
         };
         if stopped {
             return self.canceled(&ended, failure.details);
+        }
+        if matches!(retry_state, RetryState::MaximumAttemptsReached | RetryState::Timeout) {
+            let (activity_type, attempts) = (pending.scheduled.activity_type.clone(), pending.attempt);
+            let (died_at, failure) = (self.now, failure.clone());
+            let dead = DeadActivity { activity_id, activity_type, attempts, died_at, failure };
+            self.out.dead_activities.push(dead);
         }
         let scheduled_event_id = ended.scheduled_event_id;
         let event = if let FailureKind::Timeout(timeout_type) = failure.kind {

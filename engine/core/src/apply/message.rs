@@ -40,6 +40,8 @@ impl Turn<'_> {
             MessageBody::Update(request) => self.update_requested(id, *request),
             MessageBody::Pause { reason, identity } => self.pause(id, reason, identity),
             MessageBody::Unpause { reason, identity } => self.unpause(id, reason, identity),
+            // Whoever runs the code looks for it, and for nothing else than to run it.
+            MessageBody::RetryWorkflowTask => {}
             MessageBody::PauseActivity { activity_id } => self.pause_activity(activity_id),
             MessageBody::UnpauseActivity { activity_id } => self.unpause_activity(activity_id),
             MessageBody::ResetActivity { activity_id } => self.reset_activity(activity_id),

@@ -123,7 +123,13 @@ impl Turn<'_> {
     /// Shows why the workflow task fails. Gives the time of the next try.
     pub(super) fn show_problem(&mut self, cause: WorkflowTaskFailedCause, failure: Failure, attempt: u32) -> Timestamp {
         let next_attempt_at = self.now.plus(backoff(attempt));
-        self.out.problem = ProblemChange::Set(Box::new(Problem { cause, failure, attempt, next_attempt_at }));
+        self.out.problem = ProblemChange::Set(Box::new(Problem {
+            cause,
+            failure,
+            attempt,
+            next_attempt_at,
+            since: self.run.task_failing_since.unwrap_or(self.now),
+        }));
         next_attempt_at
     }
 

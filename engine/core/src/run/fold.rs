@@ -125,26 +125,27 @@ impl Run {
             EventKind::WorkflowTaskCompleted(it) => {
                 check(started(it.scheduled_event_id, it.started_event_id), || MISFIT)?;
                 self.task = None;
-                self.task_failures = 0;
+                (self.task_failures, self.task_failing_since) = (0, None);
                 self.local_activities = it.local_activities;
             }
             EventKind::WorkflowTaskFailed(it) => {
                 check(started(it.scheduled_event_id, it.started_event_id), || MISFIT)?;
-                self.fail_task();
+                self.fail_task(event.event_time);
             }
             EventKind::WorkflowTaskTimedOut(it) => {
                 check(started(it.scheduled_event_id, it.started_event_id), || MISFIT)?;
-                self.fail_task();
+                self.fail_task(event.event_time);
             }
             other => return Err(format!("{} is no event of a workflow task", other.name())),
         }
         Ok(())
     }
 
-    fn fail_task(&mut self) {
+    fn fail_task(&mut self, at: Timestamp) {
         self.task = None;
         self.unseen = true;
         self.task_failures += 1;
+        self.task_failing_since.get_or_insert(at);
     }
 
     fn fold_activity(&mut self, event: &Event) -> Result<(), String> {

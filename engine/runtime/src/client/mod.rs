@@ -8,6 +8,7 @@
 
 mod ask;
 mod branch;
+mod dead_letters;
 mod error;
 mod operate;
 mod update;
@@ -35,6 +36,7 @@ use self::waits::Waits;
 pub use self::{
     ask::QUERY_TIMEOUT,
     branch::{Branched, ForkOptions, ResetOptions},
+    dead_letters::Retried,
     error::ClientError,
     update::{SentUpdate, Update, UpdateWait},
 };

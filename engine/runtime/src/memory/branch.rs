@@ -3,6 +3,7 @@
 use dacapo_core::{
     Event, RunKey, Shard, Timestamp,
     branch::{BranchPlan, BranchRun},
+    lineage::BranchKind,
     store::{BranchInfo, BranchOutcome, Hint, StartWrite, StoreError, StoreResult},
     transition::Successor,
 };
@@ -48,6 +49,9 @@ impl State {
             self.insert_run(StartWrite { request, transition, owner: None, ready_at }, now);
             successor
         };
+        if branch.kind() == BranchKind::Reset {
+            self.dead_activities.retain(|(run, _), _| *run != source);
+        }
         let run = RunKey { shard: Shard::of(&namespace, &workflow_id), run_id: successor.request.run_id };
         self.start_requests.insert(request, run);
         if let Some(open) = self.open.get_mut(&run) {

@@ -39,7 +39,7 @@ impl State {
             }
             run.owner = Some(worker);
             run.owner_epoch += 1;
-            run.parked = false;
+            run.parked_at = None;
             claimed.runs.extend(self.load(&[key]));
         }
         Ok(claimed)

@@ -117,8 +117,8 @@ impl State {
         run.owner_epoch += 1;
         run.takeovers = if run.next_event_id > run.progress_event_id { 1 } else { run.takeovers + 1 };
         run.progress_event_id = run.next_event_id;
-        run.parked = run.takeovers >= limits::TAKEOVERS_WITHOUT_PROGRESS_MAX;
-        if !run.parked {
+        run.parked_at = (run.takeovers >= limits::TAKEOVERS_WITHOUT_PROGRESS_MAX).then_some(now);
+        if run.parked_at.is_none() {
             self.make_ready(key, now);
         }
     }

@@ -9,6 +9,7 @@
 mod activities;
 mod branch;
 mod claim;
+mod dead_letters;
 mod fleet;
 mod inbox;
 mod outbox;
@@ -37,10 +38,10 @@ use dacapo_core::{
     query::{Query, QueryAnswer},
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, BranchOutcome,
-        ClaimedActivity, ClaimedRuns, HeartbeatAnswer, Hint, HintBoard, HintReceiver, LoadedRun, QueueDepth,
-        ReleaseOutcome, ReleaseRun, Reply, ReportOutcome, RunClaim, RunDescription, RunFilter, RunInfo, RunResult,
-        RunWrite, RunsPart, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreResult, StoredTransition,
-        SweepFinding, WorkerInfo, WorkerRegistration, WriteOutcome,
+        ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HeartbeatAnswer, Hint, HintBoard,
+        HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply, ReportOutcome, RunClaim,
+        RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage, SendOutcome, StartOutcome,
+        StartWrite, StoreResult, StoredTransition, SweepFinding, WorkerInfo, WorkerRegistration, WriteOutcome,
     },
     update::UpdateStage,
 };
@@ -295,6 +296,16 @@ impl Store for MemoryStore {
 
     async fn count(&self, filter: &RunFilter) -> StoreResult<u64> {
         Ok(self.read(|state, _| state.count(filter)))
+    }
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: i64) -> StoreResult<Vec<DeadLetter>> {
+        let mut letters = self.read(|state, _| state.dead_letters(filter));
+        letters.truncate(usize::try_from(limit).unwrap_or(0));
+        Ok(letters)
+    }
+
+    async fn dead_letter_counts(&self) -> StoreResult<Vec<(DeadLetterKind, u64)>> {
+        Ok(self.read(|state, _| state.dead_letter_counts()))
     }
 
     async fn published(&self, run: RunKey, name: &str) -> StoreResult<Option<Payload>> {

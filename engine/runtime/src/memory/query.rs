@@ -56,7 +56,7 @@ impl State {
             ready_at: self.ready.get(&key).map(|row| row.visible_at),
             inbox: self.inbox.get(&key).map_or(0, BTreeMap::len) as i64,
             problem: open.and_then(|run| run.problem.clone()),
-            parked: open.is_some_and(|run| run.parked),
+            parked: open.is_some_and(|run| run.parked_at.is_some()),
             activities: activities.collect(),
             timers,
             result: self.closed.get(&key).map(|run| run.result.clone()),

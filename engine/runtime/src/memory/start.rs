@@ -113,7 +113,7 @@ impl State {
             signals: transition.signals,
             progress_event_id: 0,
             takeovers: 0,
-            parked: false,
+            parked_at: None,
             problem: match &transition.problem {
                 ProblemChange::Set(problem) => Some((**problem).clone()),
                 ProblemChange::Keep | ProblemChange::Clear => None,

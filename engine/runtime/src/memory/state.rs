@@ -8,7 +8,7 @@ use dacapo_core::{
     outbox::OutboxRow,
     query::{Query, QueryAnswer},
     store::{BranchInfo, Hint, RunInfo, RunResult, StoreError, StoreResult, StoredTransition, WorkerRegistration},
-    transition::{ActivityRow, Problem},
+    transition::{ActivityRow, DeadActivity, Problem},
     update::UpdateStage,
 };
 use uuid::Uuid;
@@ -65,7 +65,8 @@ pub(super) struct OpenRun {
     pub(super) progress_event_id: i64,
     /// Take-overs without progress.
     pub(super) takeovers: i32,
-    pub(super) parked: bool,
+    /// Since when nobody gets it, for one that is parked.
+    pub(super) parked_at: Option<Timestamp>,
     pub(super) problem: Option<Problem>,
 }
 
@@ -153,6 +154,8 @@ pub(super) struct State {
     pub(super) updates: BTreeMap<(RunKey, String, Option<MessageId>), UpdateStage>,
     /// What was branched from a run, oldest first.
     pub(super) branches: BTreeMap<RunKey, Vec<BranchInfo>>,
+    /// Activities that have used up their attempts.
+    pub(super) dead_activities: BTreeMap<(RunKey, ActivityId), DeadActivity>,
     pub(super) blobs: BTreeMap<String, Vec<u8>>,
     /// Told after the lock is released, as Postgres tells after the commit.
     pub(super) hints: Vec<Hint>,

@@ -112,6 +112,9 @@ impl State {
         for row in &transition.outbox {
             self.outbox.insert((key, row.id), OutboxSlot { row: row.clone(), written_at: now });
         }
+        for dead in &transition.dead_activities {
+            self.dead_activities.insert((key, dead.activity_id), dead.clone());
+        }
         if !transition.outbox.is_empty() {
             self.hints.push(Hint::Outbox);
         }

@@ -28,6 +28,8 @@ struct Wishes {
     timed_out: bool,
     /// What becomes of local activities.
     locals: LocalsAfter,
+    /// Somebody wants a failing workflow task tried at once.
+    retry_now: bool,
 }
 
 /// What came of running the code.
@@ -168,7 +170,7 @@ impl WorkflowThread {
         if actor.asks_locals || locals.any_ended() {
             turn.wake();
         }
-        let due = wishes.timed_out || retry_at.is_none_or(|at| at <= turn.now());
+        let due = wishes.timed_out || wishes.retry_now || retry_at.is_none_or(|at| at <= turn.now());
         let may_run = due && (!context.is_draining() || locals.any_ended());
         let mut ran = false;
         if may_run && turn.start_task(&context.identity, context.options.build_id.as_deref()) {
@@ -342,7 +344,10 @@ fn is_current(turn: &Turn<'_>, activity_id: u64, attempt: u32) -> bool {
 
 fn take_input(turn: &mut Turn<'_>, input: Input, identity: &str, wishes: &mut Wishes) {
     match input {
-        Input::Message(message) => turn.message(message),
+        Input::Message(message) => {
+            wishes.retry_now |= message.body == MessageBody::RetryWorkflowTask;
+            turn.message(message);
+        }
         Input::Outcome(outcome) => turn.activity_outcome(outcome),
         Input::AttemptLost { activity_id, attempt } if is_current(turn, activity_id, attempt) => {
             turn.activity_lost(activity_id, identity);

@@ -278,6 +278,14 @@ async fn sweep(context: &Context) {
         }
         Err(error) => tracing::debug!(%error, "the sweep was not possible"),
     }
+    match context.store.dead_letter_counts().await {
+        Ok(counts) => {
+            for (kind, letters) in counts {
+                metrics::gauge!("dacapo_dead_letters", "kind" => kind.as_str()).set(letters as f64);
+            }
+        }
+        Err(error) => tracing::debug!(%error, "dead letters cannot be counted"),
+    }
     if context.exhausted.load(Ordering::Relaxed) {
         tracing::error!("workflow threads are exhausted");
     }

@@ -15,6 +15,7 @@ use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
 
 use super::{
     between::{ARRAYS, BetweenArrays, EncodedBetween, SUCCESSOR_RUNS, SUCCESSOR_SHARDS, parameters},
+    graves::{GRAVES, Graves},
     lane::{Entry, Flush},
     rows::{EncodedRows, RowArrays, history_row, json},
 };
@@ -30,19 +31,27 @@ const APPEND_PARAMETERS: usize = 45;
 const FIRST_OF_ROWS: usize = 18;
 
 /// As [`APPEND`], with what only transitions between runs have. First rows of successors come behind those of the items.
-static APPEND_BETWEEN: LazyLock<String> = LazyLock::new(|| {
+static APPEND_BETWEEN: LazyLock<String> = LazyLock::new(|| append_between("", ""));
+
+/// As [`APPEND_BETWEEN`], with activities that have used up their attempts.
+static APPEND_GRAVES: LazyLock<String> = LazyLock::new(|| {
+    let graves = parameters(APPEND_PARAMETERS + ARRAYS + 1, GRAVES);
+    append_between(", g.buried", &format!(", LATERAL dacapo.bury_v1($1, $2, a.applied, {graves}) g"))
+});
+
+fn append_between(more: &str, functions: &str) -> String {
     let append = parameters(1, APPEND_PARAMETERS);
     let between = parameters(APPEND_PARAMETERS + 1, ARRAYS);
     let rows = parameters(FIRST_OF_ROWS, APPEND_PARAMETERS + 1 - FIRST_OF_ROWS);
     let first = APPEND_PARAMETERS + 1;
     let (shards, runs) = (first + SUCCESSOR_SHARDS, first + SUCCESSOR_RUNS);
     format!(
-        "SELECT a.applied, a.unconsumed, COALESCE(a.woken, '{{}}') || COALESCE(b.woken, '{{}}') AS woken
+        "SELECT a.applied, a.unconsumed, COALESCE(a.woken, '{{}}') || COALESCE(b.woken, '{{}}') AS woken{more}
            FROM dacapo.append_v2({append}) a,
                 LATERAL dacapo.between_v1($1, $2, $3, a.applied, {between}) b,
-                LATERAL dacapo.rows_v1($1 || ${shards}, $2 || ${runs}, b.owners, b.passed, {rows}) r (woken)"
+                LATERAL dacapo.rows_v1($1 || ${shards}, $2 || ${runs}, b.owners, b.passed, {rows}) r (woken){functions}"
     )
-});
+}
 
 /// [`APPEND`] without rows beside history: most transitions have none, and each array costs a microsecond or two.
 const APPEND_LEAN: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,\
@@ -244,7 +253,13 @@ pub(crate) async fn flush_transition(
 
 async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints) -> Result<Vec<Verdict>, sqlx::Error> {
     let between = BetweenArrays::gather(items.iter().map(|item| (&item.transition, item.between.as_deref())));
-    let (statement, arguments) = arguments(items, between.as_ref()).map_err(sqlx::Error::Encode)?;
+    let graves = Graves::gather(items.iter().map(|item| &item.transition));
+    let between = between.or_else(|| graves.as_ref().map(|_| BetweenArrays::default()));
+    let (mut statement, mut arguments) = arguments(items, between.as_ref()).map_err(sqlx::Error::Encode)?;
+    if let Some(graves) = &graves {
+        graves.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
+        statement = &APPEND_GRAVES;
+    }
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     let mut verdicts = vec![Verdict::Fenced; items.len()];
     for place in row.try_get::<Vec<i32>, _>("applied")? {

@@ -6,6 +6,7 @@
 
 mod append;
 mod between;
+mod graves;
 mod lane;
 mod report;
 mod resolve;
