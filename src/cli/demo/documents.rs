@@ -22,6 +22,7 @@ const OWN: &[(&str, &str)] = &[
     ("docs/behaviour.md", include_str!("../../../docs/behaviour.md")),
     ("docs/cli.md", include_str!("../../../docs/cli.md")),
     ("docs/coming-from.md", include_str!("../../../docs/coming-from.md")),
+    ("docs/dead-letters.md", include_str!("../../../docs/dead-letters.md")),
     ("docs/determinism.md", include_str!("../../../docs/determinism.md")),
     ("docs/guide-cancellation.md", include_str!("../../../docs/guide-cancellation.md")),
     ("docs/guide-composition.md", include_str!("../../../docs/guide-composition.md")),

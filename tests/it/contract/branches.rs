@@ -91,7 +91,7 @@ pub(crate) async fn a_reset_takes_the_place_of_a_run_that_somebody_owns(lab: Lab
     assert!(is_fenced(&owner.try_write(|turn| turn.message(signal("late"))).await), "a late owner writes nothing");
     let end = lab.end_of(old).await;
     assert_eq!((end.status, end.successor), (RunStatus::Terminated, Some(new.run_id)));
-    assert_eq!(lab.event_names(old).await[10..], ["WorkflowExecutionSignaled", "WorkflowExecutionTerminated"]);
+    assert_eq!(lab.event_names(old).await[11..], ["WorkflowExecutionSignaled", "WorkflowExecutionTerminated"]);
     assert_eq!(lab.signals(new).await, BTreeSet::from([unread.id]), "what the old run had not read is in the new one");
 
     let mut again = Owner::claim(&lab, worker).await;

@@ -9,6 +9,7 @@ mod activities;
 mod between;
 mod branches;
 mod claims;
+mod dead_letters;
 mod filters;
 mod fleet;
 mod lab;
@@ -164,6 +165,13 @@ contract! {
         no_signal_is_lost_while_a_run_is_reset,
         a_fork_goes_its_own_way_and_leaves_its_source_alone,
         a_request_for_a_branch_is_none_for_a_start;
+    dead_letters:
+        a_run_whose_task_fails_is_listed_until_it_does_not,
+        a_parked_run_is_listed_and_a_retry_brings_it_to_another_worker,
+        an_activity_without_attempts_left_is_listed_while_its_run_is_open_or_failed,
+        a_failure_that_no_attempt_would_mend_is_no_dead_letter,
+        a_write_that_is_fenced_buries_nothing,
+        dead_letters_are_filtered_and_come_in_pages;
     operations:
         a_paused_activity_waits_until_it_is_let_go,
         attempts_are_counted_from_a_reset_on,

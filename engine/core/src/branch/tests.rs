@@ -420,3 +420,69 @@ fn a_branch_can_be_branched_again() {
     assert_eq!(lineage.first_run_id, Some(source.run.key.run_id));
     Run::from_history(&second.transition.events).unwrap();
 }
+
+fn reset_at(point: ResetPoint) -> Reset {
+    Reset { point, ..reset_to(0) }
+}
+
+#[test]
+fn points_are_named_as_people_know_them() {
+    let source = closed();
+    let at = |point| {
+        let branch = reset(&source.events, &reset_at(point), source.now).unwrap();
+        branch.request.lineage.unwrap().branched_from.unwrap().event_id
+    };
+    assert_eq!((at(ResetPoint::FirstWorkflowTask), at(ResetPoint::Event(4))), (3, 3));
+    assert_eq!(at(ResetPoint::LastWorkflowTask), 17);
+    assert_eq!(at(ResetPoint::BeforeActivity("charge".to_owned())), 3);
+    let refused = |point| reset(&source.events, &reset_at(point), source.now).unwrap_err().to_string();
+    expect!["nothing to go back to at the first activity `pay`: the history has activities charge"]
+        .assert_eq(&refused(ResetPoint::BeforeActivity("pay".to_owned())));
+    expect!["nothing to go back to at the failure of activity 1: that activity has not failed: name another one, or reset to an event"]
+        .assert_eq(&refused(ResetPoint::BeforeFailure(1)));
+    let young = Source::begin(|_| ());
+    let refused = reset(&young.events, &reset_at(ResetPoint::LastWorkflowTask), young.now).unwrap_err();
+    assert!(refused.to_string().contains("has no workflow task yet"), "{refused}");
+}
+
+#[test]
+fn an_activity_that_failed_gets_all_its_attempts_once_more_and_nothing_else_is_done_again() {
+    let failure = Failure { non_retryable: true, ..Failure::application("Io", "broken pipe") };
+    let source = Source::begin(|_| ()).task(vec![activity(1), activity(2)]);
+    let source = source.ends(1, ActivityResult::Completed(json("1"))).ends(2, ActivityResult::Failed(failure.clone()));
+    let source = source.task(vec![Command::FailWorkflowExecution { failure: Box::new(failure) }]);
+    let branch = reset(&source.events, &reset_at(ResetPoint::BeforeFailure(2)), START.plus_ms(500_000)).unwrap();
+    check(
+        &branch,
+        expect![[r#"
+            1  WorkflowExecutionStarted order-42 with null
+            2  WorkflowTaskScheduled
+            3  WorkflowTaskStarted
+            4  WorkflowTaskCompleted
+            5  ActivityTaskScheduled
+            6  ActivityTaskScheduled
+            7  ActivityTaskStarted
+            8  ActivityTaskCompleted 1 = 1
+            9  WorkflowTaskScheduled
+            + activity 2 attempt 1 until 560s
+        "#]],
+    );
+}
+
+#[test]
+fn an_order_to_end_that_comes_with_a_reset_keeps_its_words() {
+    let mut source = Source::begin(|_| ()).task(vec![]);
+    let branch = reset(&source.events, &reset_to(3), source.now).unwrap();
+    let mut turn = Turn::begin(&mut source.run, source.now);
+    let order = MessageBody::Terminate { reason: "enough".to_owned(), identity: "operator".to_owned() };
+    turn.message(Message { id: MessageId(Uuid::from_u128(7)), body: order });
+    turn.replace(MessageId(new_run().0), "reset".to_owned(), String::new(), branch);
+    let transition = turn.finish();
+    assert!(transition.successor.is_some());
+    assert_eq!(transition.consumed, [MessageId(Uuid::from_u128(7))]);
+    let Some(EventKind::WorkflowExecutionTerminated(ended)) = transition.events.last().map(|it| it.event.clone())
+    else {
+        panic!("it ends: {transition:?}")
+    };
+    assert_eq!((ended.reason.as_str(), ended.message_id), ("enough", MessageId(Uuid::from_u128(7))));
+}

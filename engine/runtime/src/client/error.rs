@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use dacapo_core::{
     Failure, RunId, TaskQueue, WorkflowId, branch::InvalidBranch, filter::FilterError, payload::PayloadError,
-    start::InvalidStart,
-    store::StoreError,
+    start::InvalidStart, store::StoreError,
 };
 
 /// Why a call of the client did not do what it was asked; each says what to do.

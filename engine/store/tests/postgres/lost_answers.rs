@@ -9,8 +9,12 @@ use std::{
 };
 
 use dacapo_core::{
-    ActivityOptions, ActivityOutcome, ActivityResult, EventKind, Store,
-    store::{ActivityClaim, ActivityReport, ReportOutcome, SendOutcome, StartOutcome, WriteOutcome},
+    ActivityOptions, ActivityOutcome, ActivityResult, EventKind, RunId, Store,
+    branch::{BranchPlan, BranchRun, Reapply, Reset, ResetPoint},
+    store::{
+        ActivityClaim, ActivityReport, BranchOutcome, ReportOutcome, SendOutcome, StartOutcome, StoreError,
+        WriteOutcome,
+    },
 };
 use dacapo_devpg::Cluster;
 use dacapo_store::{PgStore, PgStoreOptions};
@@ -179,6 +183,58 @@ async fn an_activity_result_whose_answer_was_lost_is_recorded_once() {
     }
     assert_eq!(proxy.cuts.load(Ordering::SeqCst), 1);
     assert_eq!(database.count("dacapo.inbox").await, 2);
+    store.close().await;
+    database.finish().await;
+}
+
+fn reset(source: dacapo_core::RunKey, request_id: &str) -> BranchRun {
+    let (run_id, reapply) = (RunId(uuid::Uuid::now_v7()), Reapply::Messages);
+    let plan = Reset { point: ResetPoint::FirstWorkflowTask, run_id, reason: String::new(), reapply };
+    let (request_id, identity) = (request_id.to_owned(), String::new());
+    BranchRun { source, plan: BranchPlan::Reset(plan), request_id, identity }
+}
+
+#[tokio::test]
+async fn a_reset_that_is_cut_off_before_its_commit_never_was() {
+    let database = Database::new().await;
+    let proxy = Proxy::to(&database);
+    let store = proxy.store().await;
+    let worker = register(&store).await;
+    let mut owned = waiting_run(&store, worker, "a").await;
+    // Who asks is written with the end of the old run, before the request is remembered and all of it is committed.
+    let asked = BranchRun { identity: "needle in a haystack".to_owned(), ..reset(owned.key(), "once") };
+    proxy.arm("needle in a haystack");
+    let cut = store.branch(&asked).await.unwrap_err();
+    assert!(matches!(cut, StoreError::Unavailable { .. }), "{cut:?}");
+    assert_eq!(proxy.cuts.load(Ordering::SeqCst), 1);
+    for (table, rows) in [("runs_open", 1), ("runs_closed", 0), ("branches", 0), ("start_requests", 0)] {
+        assert_eq!(database.count(&format!("dacapo.{table}")).await, rows, "{table}");
+    }
+    let again = store.branch(&asked).await.unwrap();
+    assert!(matches!(again, BranchOutcome::Branched { .. }), "{again:?}");
+    let late = owned.turn(&store, |turn| turn.message(signal("late"))).await;
+    assert!(matches!(owned.write(&store, late).await, WriteOutcome::Fenced));
+    store.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_reset_whose_answer_was_lost_is_made_once() {
+    let database = Database::new().await;
+    let proxy = Proxy::to(&database);
+    let store = proxy.store().await;
+    let worker = register(&store).await;
+    let owned = waiting_run(&store, worker, "a").await;
+    let asked = reset(owned.key(), "once");
+    proxy.arm("COMMIT");
+    let cut = store.branch(&asked).await.unwrap_err();
+    assert!(matches!(cut, StoreError::Unavailable { .. }), "{cut:?}");
+    assert_eq!(proxy.cuts.load(Ordering::SeqCst), 1);
+    let run = dacapo_core::RunKey { run_id: asked.run_id(), ..owned.key() };
+    assert_eq!(store.branch(&asked).await.unwrap(), BranchOutcome::Duplicate { run });
+    let other = BranchRun { plan: reset(owned.key(), "").plan, ..asked };
+    assert_eq!(store.branch(&other).await.unwrap(), BranchOutcome::Duplicate { run }, "whatever id the resend brings");
+    assert_eq!(database.count("dacapo.runs").await, 2);
     store.close().await;
     database.finish().await;
 }
