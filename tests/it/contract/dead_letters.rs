@@ -51,7 +51,7 @@ fn fails(attempt: u32) -> impl FnOnce(&mut dacapo_core::apply::Turn<'_>) {
     move |turn| {
         assert!(turn.start_task("tester", None));
         let failure = Failure::application("NonDeterministic", "the code does something else");
-        turn.fail_task(WorkflowTaskFailedCause::NonDeterministicError, failure, attempt);
+        turn.fail_task(WorkflowTaskFailedCause::NonDeterministic, failure, attempt);
     }
 }
 
@@ -185,7 +185,7 @@ pub(crate) async fn dead_letters_are_filtered_and_come_in_pages(lab: Lab) {
         paged.extend(page);
     }
     assert_eq!(paged, all);
-    let only = |filter: DeadLetterFilter| async { lab.store.dead_letters(&filter, 100).await.unwrap().len() };
+    let only = async |filter: DeadLetterFilter| lab.store.dead_letters(&filter, 100).await.unwrap().len();
     let none = DeadLetterFilter::default;
     assert_eq!(only(DeadLetterFilter { kind: Some(DeadLetterKind::WorkflowTask), ..none() }).await, 1);
     assert_eq!(only(DeadLetterFilter { workflow_id: Some("a-3".into()), ..none() }).await, 1);
