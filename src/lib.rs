@@ -53,6 +53,7 @@ mod pages {
         ($($name:ident: $page:literal),+ $(,)?) => { $(#[doc = include_str!($page)] struct $name;)+ };
     }
     pages! {
+        Branches: "../docs/guide-branches.md",
         Cancellation: "../docs/guide-cancellation.md",
         Composition: "../docs/guide-composition.md",
         Determinism: "../docs/determinism.md",

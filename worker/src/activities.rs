@@ -37,10 +37,12 @@ impl ActivityRunner for Activities {
             return Box::pin(std::future::ready(ActivityResult::Failed(Failure::application(NOT_REGISTERED, message))));
         };
         let canceled = control.canceled().clone();
-        let attempt = definition.attempt(ActivityContext::new(Arc::clone(&task), control), &task.input);
+        let context = ActivityContext::new(Arc::clone(&task), control);
+        let attempt = definition.attempt(context.clone(), &task.input);
         Box::pin(async move {
             match attempt.await.map_err(Failure::from) {
                 Ok(result) => ActivityResult::Completed(result),
+                Err(_) if context.is_completed_later() => ActivityResult::CompletesAsynchronously,
                 Err(failure) if failure.kind == FailureKind::Canceled && canceled.is_cancelled() => {
                     ActivityResult::Canceled { details: failure.details }
                 }

@@ -1,28 +1,35 @@
 //! The context of an activity.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use dacapo_core::{
-    ActivityType, Namespace, Payload, RunId, RunKey, Shard, TaskQueue, Timestamp, WorkflowId, WorkflowType,
-    activity::MIDDLE_PRIORITY, payload::PayloadError, transition::ActivityTask,
+    ActivityToken, ActivityType, Namespace, Payload, RunId, RunKey, Shard, TaskQueue, Timestamp, WorkflowId,
+    WorkflowType, activity::MIDDLE_PRIORITY, payload::PayloadError, transition::ActivityTask,
 };
 use dacapo_runtime::ActivityControl;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
+
+use crate::errors::ActivityError;
 
 /// What an activity's code has in its hands during one attempt; cloning it is a counter.
 #[derive(Clone, Debug)]
 pub struct ActivityContext {
     task: Arc<ActivityTask>,
     control: ActivityControl,
+    /// Whether the attempt said that it is completed from outside.
+    later: Arc<AtomicBool>,
 }
 
 impl ActivityContext {
     pub(crate) fn new(task: Arc<ActivityTask>, control: ActivityControl) -> Self {
-        Self { task, control }
+        Self { task, control, later: Arc::default() }
     }
 
     /// Gives the namespace of the run that called the activity.
@@ -107,6 +114,27 @@ impl ActivityContext {
     pub fn last_heartbeat<T: DeserializeOwned>(&self) -> Result<Option<T>, PayloadError> {
         let what = || format!("details of the last heartbeat of activity `{}`", self.task.activity_type);
         self.task.last_heartbeat.as_ref().map(|details| details.decode(&what())).transpose()
+    }
+
+    /// Gives what names this attempt to whoever completes it from outside.
+    pub fn token(&self) -> ActivityToken {
+        ActivityToken { run: self.task.run, activity_id: self.task.activity_id, attempt: self.task.attempt }
+    }
+
+    /// Says that the attempt is completed from outside, by its [token](Self::token): `return Err(ctx.completes_later())`.
+    ///
+    /// Its timeouts go on, its heartbeats come from outside too, and the death of this worker changes nothing. Hand the
+    /// token on before: an attempt that nobody completes ends with its timeout.
+    #[track_caller]
+    pub fn completes_later(&self) -> ActivityError {
+        // The attempt is polled by one task at a time, which hands the flag on with it.
+        self.later.store(true, Ordering::Relaxed);
+        ActivityError::new("CompletesLater", "the attempt is completed from outside").non_retryable()
+    }
+
+    /// Tells whether the attempt said that it is completed from outside.
+    pub(crate) fn is_completed_later(&self) -> bool {
+        self.later.load(Ordering::Relaxed)
     }
 
     /// Waits for a time of the engine's clock: real time in a worker, and in a test with virtual time that one.

@@ -24,6 +24,7 @@ const OWN: &[(&str, &str)] = &[
     ("docs/coming-from.md", include_str!("../../../docs/coming-from.md")),
     ("docs/dead-letters.md", include_str!("../../../docs/dead-letters.md")),
     ("docs/determinism.md", include_str!("../../../docs/determinism.md")),
+    ("docs/guide-branches.md", include_str!("../../../docs/guide-branches.md")),
     ("docs/guide-cancellation.md", include_str!("../../../docs/guide-cancellation.md")),
     ("docs/guide-composition.md", include_str!("../../../docs/guide-composition.md")),
     ("docs/guide-errors.md", include_str!("../../../docs/guide-errors.md")),

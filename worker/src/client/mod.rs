@@ -1,14 +1,16 @@
 //! The client with types: starts workflows by value, and gives handles that know the type of the result.
 
+mod attempt;
 mod branch;
 mod handle;
 mod start;
 mod update;
 
-use dacapo_core::{Namespace, Payload, RunId, StartWorkflow, TaskQueue, WorkflowId, WorkflowType};
+use dacapo_core::{ActivityToken, Namespace, Payload, RunId, StartWorkflow, TaskQueue, WorkflowId, WorkflowType};
 use dacapo_runtime::{Engine, WorkflowExecution};
 
 pub use self::{
+    attempt::ActivityAttempt,
     branch::{ForkCall, ResetCall},
     handle::{ResultError, WorkflowHandle},
     start::{Start, StartWithUpdate},
@@ -46,6 +48,11 @@ impl Client {
     /// Gives the client without types, which also lists, counts and reads histories.
     pub fn untyped(&self) -> &dacapo_runtime::Client {
         &self.inner
+    }
+
+    /// Names an attempt of an activity that is completed from outside, by the token that it gave away.
+    pub fn activity(&self, token: ActivityToken) -> ActivityAttempt {
+        ActivityAttempt::new(self.inner.clone(), token)
     }
 
     /// Starts a workflow: a function with `#[workflow]`, or a [`Workflow`](crate::define::Workflow) of another binary.
