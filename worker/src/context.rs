@@ -12,7 +12,7 @@ use dacapo_core::{
     Command, Namespace, Payload, RunId, TaskQueue, WorkflowId, WorkflowType, activity::MIDDLE_PRIORITY,
     event::WorkflowExecutionStarted, limits,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
@@ -230,6 +230,33 @@ impl WorkflowContext {
         }
     }
 
+    /// Gives the notes on the run as they are now: those that it was started with, and what the code has changed since. A
+    /// JSON object.
+    pub fn memo(&self) -> Option<Payload> {
+        self.state.memo()
+    }
+
+    /// Reads one of the notes on the run as it is now; `None` when there is none of that name. One that is not a `T` fails
+    /// the workflow task.
+    #[track_caller]
+    pub fn memo_value<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.field(Location::caller(), self.state.memo(), name, || format!("memo `{name}`"))
+    }
+
+    /// Gives what lists filter by as it is now: what the run was started with, and what the code has changed since. A JSON
+    /// object of scalars.
+    pub fn search_attributes(&self) -> Option<Payload> {
+        self.state.search_attributes()
+    }
+
+    /// Reads a search attribute as it is now; `None` when it is not set. One that is not a `T` fails the workflow task.
+    #[track_caller]
+    pub fn search_attribute<T: AttributeValue>(&self, attribute: &SearchAttribute<T>) -> Option<T> {
+        let name = attribute.name();
+        let what = || format!("search attribute `{name}`");
+        self.field(Location::caller(), self.state.search_attributes(), name, what)
+    }
+
     /// Begins a future now, which goes on beside the code that follows. It ends with the workflow's code at the latest.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
@@ -278,6 +305,23 @@ impl WorkflowContext {
     pub fn uuid(&self) -> Uuid {
         let (high, low) = (self.state.draw(), self.state.draw());
         uuid::Builder::from_random_bytes(Uuid::from_u64_pair(high, low).into_bytes()).into_uuid()
+    }
+
+    /// Reads a field of an object; one that cannot be read fails the task.
+    fn field<T: DeserializeOwned>(
+        &self,
+        at: &'static Location<'static>,
+        object: Option<Payload>,
+        name: &str,
+        what: impl Fn() -> String,
+    ) -> Option<T> {
+        let read = |object: &Payload| {
+            let fields: BTreeMap<String, Payload> = object.decode(&what())?;
+            fields.get(name).map(|value| value.decode(&what())).transpose()
+        };
+        let read = object.as_ref().map(read).transpose();
+        let read = read.unwrap_or_else(|error| self.state.fail_and_stop(TaskFailure::payload(&error).at(at)));
+        read.flatten()
     }
 
     /// Encodes a change; one that cannot be stored fails the task.

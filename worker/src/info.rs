@@ -49,11 +49,13 @@ impl WorkflowInfo {
     }
 
     /// Gives the notes of whoever started the run: a JSON object.
+    /// [`WorkflowContext::memo`](crate::WorkflowContext::memo) has what became of them.
     pub fn memo(&self) -> Option<&Payload> {
         self.0.memo.as_ref()
     }
 
-    /// Gives what lists filter by: a JSON object of scalars.
+    /// Gives what lists filter by, as the run was started: a JSON object of scalars.
+    /// [`WorkflowContext::search_attributes`](crate::WorkflowContext::search_attributes) has what became of them.
     pub fn search_attributes(&self) -> Option<&Payload> {
         self.0.search_attributes.as_ref()
     }
@@ -85,7 +87,7 @@ impl WorkflowInfo {
 
     /// The run whose random numbers the copied part of the history was computed with.
     pub(crate) fn original_run_id(&self) -> RunId {
-        self.branched_from().map_or(self.0.run_id, |branched| branched.run_id)
+        self.branched_from().map_or(self.0.run_id, BranchedFrom::original_run_id)
     }
 
     /// Gives the priority within the queue: 1 (first) to 5 (last).

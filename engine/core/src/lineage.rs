@@ -48,6 +48,10 @@ pub struct BranchedFrom {
     pub workflow_id: WorkflowId,
     /// The other run.
     pub run_id: RunId,
+    /// The run that the first copy of this history was made of, where the other is a branch itself; `run_id` when
+    /// absent. What the copied code drew at random follows from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_run_id: Option<RunId>,
     /// The last event that was copied.
     pub event_id: i64,
     /// When: the timeouts of the run and of what is pending in the copy begin here.
@@ -55,6 +59,13 @@ pub struct BranchedFrom {
     /// Why.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+impl BranchedFrom {
+    /// The run that the first of all copies was made of.
+    pub fn original_run_id(&self) -> RunId {
+        self.original_run_id.unwrap_or(self.run_id)
+    }
 }
 
 /// Where a run comes from; a run that a client started has none.

@@ -18,7 +18,7 @@ mod rare;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fold_others::merge;
+pub use fold_others::merge;
 pub use rare::{PendingChild, RareState};
 
 use crate::{

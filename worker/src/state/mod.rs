@@ -4,6 +4,7 @@
 //! brings events in and takes commands out. No borrow of the state is held while code of the user runs: wakers are
 //! called, values decoded and futures polled with nothing borrowed, so a panic there finds the state whole.
 
+mod attributes;
 mod deliver;
 mod notes;
 mod operation;
@@ -31,18 +32,19 @@ use dacapo_core::{
     limits,
 };
 
-pub(crate) use self::{
-    notes::default_child_id,
-    operation::{Request, Settled},
-    record::TaskRecord,
-    scope::Scope,
-};
 use self::{
+    attributes::Attributes,
     operation::{Kind, Operation, Outgoing, Phase, Wish},
     queries::Queries,
     signals::{Signals, Waiter},
     tasks::Tasks,
     updates::Updates,
+};
+pub(crate) use self::{
+    notes::default_child_id,
+    operation::{Request, Settled},
+    record::TaskRecord,
+    scope::Scope,
 };
 use crate::{executor::failure::TaskFailure, info::WorkflowInfo};
 
@@ -97,6 +99,7 @@ struct Inner {
     out: Outgoing,
     /// What history knows of the task that is being run.
     record: Option<TaskRecord>,
+    attributes: Attributes,
     /// The changes to the code about which the run has decided, and those that it has recorded.
     patches: BTreeMap<&'static str, bool>,
     recorded_patches: BTreeSet<String>,
@@ -114,6 +117,7 @@ impl RunState {
     /// Makes the state of a run whose code has not begun.
     pub(crate) fn new(started: Arc<WorkflowExecutionStarted>) -> Rc<Self> {
         let root = Scope::root();
+        let inner = Inner { attributes: Attributes::of(&started), ..Inner::default() };
         Rc::new(Self {
             info: WorkflowInfo::new(started),
             scope: RefCell::new(Rc::clone(&root)),
@@ -122,11 +126,21 @@ impl RunState {
             answering: Cell::new(false),
             tasks: Tasks::default(),
             queries: Queries::default(),
-            inner: RefCell::default(),
+            inner: RefCell::new(inner),
         })
     }
 
     // What the code asks.
+
+    /// Gives the memo as the code has left it.
+    pub(crate) fn memo(&self) -> Option<Payload> {
+        self.inner.borrow().attributes.memo.clone()
+    }
+
+    /// Gives the search attributes as the code has left them.
+    pub(crate) fn search_attributes(&self) -> Option<Payload> {
+        self.inner.borrow().attributes.search_attributes.clone()
+    }
 
     pub(crate) fn info(&self) -> &WorkflowInfo {
         &self.info

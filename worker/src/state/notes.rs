@@ -22,6 +22,7 @@ impl RunState {
         if inner.closed {
             return;
         }
+        inner.attributes.note(&command);
         inner.out.notes += 1;
         let place = (inner.last_sequence, inner.out.notes);
         inner.out.commands.insert(place, Made::new(command, at));

@@ -276,6 +276,57 @@ fn attributes_and_memo_are_changed_in_order_and_removed() {
 }
 
 #[workflow]
+async fn reads_attributes(ctx: WorkflowContext) -> Result<Vec<String>, WorkflowError> {
+    let mut seen = Vec::new();
+    let mut see = |ctx: &WorkflowContext| {
+        let note: Option<Vec<u64>> = ctx.memo_value("note");
+        seen.push(format!("{:?} {:?} {note:?}", ctx.search_attribute(&CUSTOMER), ctx.search_attribute(&AMOUNT)));
+    };
+    see(&ctx);
+    ctx.upsert(&CUSTOMER, "x".to_owned());
+    ctx.upsert(&AMOUNT, 5);
+    ctx.set_memo("note", &[1, 2]);
+    see(&ctx);
+    ctx.activity(WORK, 1).await?;
+    ctx.upsert(&CUSTOMER, None);
+    ctx.set_memo("note", &Option::<u64>::None);
+    see(&ctx);
+    ctx.activity(WORK, 2).await?;
+    let all = [ctx.search_attributes(), ctx.memo()];
+    seen.extend(all.into_iter().flatten().map(|all| all.as_json().to_owned()));
+    Ok(seen)
+}
+
+#[test]
+fn the_code_reads_what_it_has_changed_also_when_it_is_replayed() {
+    let mut env = Env::start(workflows![reads_attributes], "reads_attributes", ());
+    env.first().commands();
+    env.evict();
+    env.step([completed(1, 1)]).commands();
+    env.evict();
+    env.step([completed(2, 1)]).commands();
+    let seen = env.result::<Vec<String>>();
+    let expected =
+        ["None None None", r#"Some("x") Some(5) Some([1, 2])"#, "None Some(5) None", r#"{"Amount":5}"#, "{}"];
+    assert_eq!(seen, expected);
+    env.replays_at_every_prefix();
+}
+
+#[workflow]
+async fn misreads_attributes(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    ctx.set_memo("note", &"a text");
+    let _: Option<u64> = ctx.memo_value("note");
+    Ok(())
+}
+
+#[test]
+fn a_note_of_another_type_fails_the_task_and_says_which() {
+    let (cause, failure) = Env::start(workflows![misreads_attributes], "misreads_attributes", ()).first().failure();
+    assert_eq!(cause, Cause::BadPayload);
+    assert!(failure.message.contains("memo `note`") && failure.message.contains("a text"), "{}", failure.message);
+}
+
+#[workflow]
 async fn draws(ctx: WorkflowContext) -> Result<(Vec<u64>, String), WorkflowError> {
     let random = ctx.random();
     let drawn = vec![random.u64(), random.range(0..1_000), (random.f64() * 1e9) as u64];

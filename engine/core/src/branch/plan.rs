@@ -109,10 +109,12 @@ impl Branch<'_> {
     /// Gives the first event its new ids, and says where the run comes from.
     fn rename(&self, started: &mut WorkflowExecutionStarted, source: &Run, event_id: i64, at: Timestamp) {
         let before = started.lineage.take().map_or_else(Lineage::default, |lineage| *lineage);
+        let original_run_id = before.branched_from.as_ref().map(BranchedFrom::original_run_id);
         let branched_from = Some(BranchedFrom {
             kind: self.kind,
             workflow_id: started.workflow_id.clone(),
             run_id: started.run_id,
+            original_run_id,
             event_id,
             at,
             reason: self.reason.to_owned(),

@@ -156,8 +156,11 @@ impl Run {
     }
 }
 
-/// Lays the fields of one JSON object over another; `null` removes.
-pub(crate) fn merge(before: Option<&Payload>, changes: &Payload) -> Result<Payload, String> {
+/// Lays the fields of one JSON object over another, as upserts of memo and search attributes do; `null` removes.
+///
+/// # Errors
+/// In words, when one of the two is no object.
+pub fn merge(before: Option<&Payload>, changes: &Payload) -> Result<Payload, String> {
     let mut merged = before.map(object).transpose()?.unwrap_or_default();
     for (name, value) in object(changes)? {
         if value.is_null() {
