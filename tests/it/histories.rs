@@ -84,10 +84,23 @@ async fn cancellation(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
     }
 }
 
+#[workflow(name = "sample_local")]
+async fn local(ctx: WorkflowContext) -> Result<u64, WorkflowError> {
+    let first = ctx.local_activity(WORK, 7).await?;
+    let policy = RetryPolicy::attempts(2).initial_interval(Duration::from_secs(1));
+    let (second, failed) = join!(ctx.local_activity(WORK, first), ctx.local_activity(WORK, 0).retry(policy));
+    ctx.sleep(MINUTE).await?;
+    let third = select! {
+        third = ctx.local_activity(WORK, 3) => third?,
+        _ = ctx.sleep(MINUTE) => 0,
+    };
+    Ok(second? + u64::from(failed.is_err()) + third)
+}
+
 /// The workflows of the scenarios, to which a build adds and from which none takes away.
 fn samples(registry: Registry) -> Registry {
     let registry = registry.workflow(activities_in_turn_and_at_once).workflow(retries).workflow(timers);
-    registry.workflow(signals).workflow(approval).workflow(cancellation)
+    registry.workflow(signals).workflow(approval).workflow(cancellation).workflow(local)
 }
 
 /// Work that fails for 0, needs three attempts for 3, and takes long for 1,000.
@@ -133,6 +146,15 @@ async fn activities_retries_and_timers() {
     let run = env.start(timers, ()).id("timers").await.unwrap();
     assert_eq!(run.result().await.unwrap(), 15);
     record("timers", &run).await;
+    env.finish().await;
+}
+
+#[tokio::test]
+async fn local_activities() {
+    let env = env().start().await;
+    let run = env.start(local, ()).id("local").await.unwrap();
+    assert_eq!(run.result().await.unwrap(), 731);
+    record("local_activities", &run).await;
     env.finish().await;
 }
 

@@ -23,7 +23,7 @@ use dacapo::{
 use dacapo_core::{
     Event, EventKind, Marker, Namespace, RetryPolicy, RunKey, RunStatus, Shard, marker::LocalActivityOutcome,
 };
-use dacapo_runtime::{Engine, WorkerProcess, WorkerState, WorkflowExecution, memory::MemoryStore};
+use dacapo_runtime::{Engine, WorkerProcess, WorkerState, WorkflowExecution, describe::Reason, memory::MemoryStore};
 
 const PRICE: Activity<u64, u64, HasTimeout> = Activity::new("price").start_to_close(Duration::from_secs(10));
 const GO: Signal<u64> = Signal::new("go");
@@ -397,6 +397,8 @@ async fn one_of_a_terminated_run_is_told_to_stop() {
     let worker = join(&engine, &shop, 100).await;
     let run = Client::new(&engine).start(quotes, ()).await.unwrap();
     begun(&shop, 1).await;
+    let reasons = run.describe().await.unwrap().reasons;
+    assert!(matches!(&reasons[..], [Reason::LocalActivities { count: 1, worker: Some(_) }]), "{reasons:?}");
     run.terminate("enough").await.unwrap();
     while shop.told.load(Ordering::SeqCst) < 1 {
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -178,6 +178,13 @@ pub enum Reason {
         /// Whether a live worker that serves the queue has the type at all.
         served: bool,
     },
+    /// Its code waits for local activities, which its owner runs.
+    LocalActivities {
+        /// How many.
+        count: u32,
+        /// The owner, if it lives.
+        worker: Option<String>,
+    },
     /// A timer has not fired.
     Timer {
         /// The timer's number.
@@ -222,7 +229,7 @@ pub fn explain(run: RunDescription, folded: &Run, fleet: &[WorkerInfo], serving:
         .map(|(id, timer)| (*id, timer.fire_at))
         .collect();
     timers.sort_unstable_by_key(|(id, fire_at)| (*fire_at, *id));
-    let reasons = reasons(&run, folded, owner.is_some(), &serving, &activities, &timers);
+    let reasons = reasons(&run, folded, owner.as_ref(), &serving, &activities, &timers);
     let branched_from = folded.started.lineage.as_ref().and_then(|lineage| lineage.branched_from.clone());
     Description { owner, branched_from, activities, timers, deadline: folded.deadline(), reasons, run }
 }
@@ -260,7 +267,7 @@ fn activity(
 fn reasons(
     run: &RunDescription,
     folded: &Run,
-    owner_lives: bool,
+    owner: Option<&WorkerInfo>,
     serving: &[WorkerInfo],
     activities: &[ActivityState],
     timers: &[(TimerId, Timestamp)],
@@ -283,13 +290,13 @@ fn reasons(
             next_attempt_at: problem.next_attempt_at,
         });
     }
-    if let Some(worker) = run.owner.filter(|_| !owner_lives) {
+    if let Some(worker) = run.owner.filter(|_| owner.is_none()) {
         reasons.push(Reason::OwnerGone { worker });
     }
     if folded.first_task_at() > run.now {
         reasons.push(Reason::StartDelayed { until: folded.first_task_at() });
     }
-    if !owner_lives {
+    if owner.is_none() {
         reasons.extend(unserved(run, serving));
         if run.problem.is_none() && folded.first_task_at() <= run.now {
             reasons.extend(run.ready_at.map(|ready_at| Reason::WaitsForClaim { ready_at }));
@@ -298,6 +305,10 @@ fn reasons(
     reasons.extend(activities.iter().take(REASONS_PER_KIND).map(|activity| waits(activity, serving)));
     reasons
         .extend(timers.iter().take(REASONS_PER_KIND).map(|&(timer_id, fire_at)| Reason::Timer { timer_id, fire_at }));
+    if folded.local_activities > 0 {
+        let worker = owner.map(|owner| owner.identity.clone());
+        reasons.push(Reason::LocalActivities { count: folded.local_activities, worker });
+    }
     let children = folded.rare.as_ref().map(|rare| &rare.children);
     if let Some((_, child)) = children.and_then(|children| children.first_key_value()) {
         let open = children.map_or(0, |children| children.len());
@@ -402,6 +413,10 @@ impl Reason {
                 "activity {activity_id} `{activity_type}` waits: no live worker of the queue `{task_queue}` has this \
                  activity type"
             ),
+            Self::LocalActivities { count, worker } => match worker {
+                Some(worker) => format!("its code waits for {count} local activities, which {worker} runs"),
+                None => format!("its code waits for {count} local activities, which its next owner begins again"),
+            },
             Self::Timer { timer_id, fire_at } => format!("timer {timer_id} fires {}", at(*fire_at)),
             Self::Inbox { messages } => format!("{messages} messages wait in its inbox"),
             Self::WorkflowTask => "its workflow task runs or is about to".to_owned(),

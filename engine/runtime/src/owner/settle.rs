@@ -155,9 +155,7 @@ impl WorkflowThread {
             Err(error) => {
                 metrics::counter!("dacapo_corrupt_runs_total").increment(1);
                 tracing::error!(%error, "the run is stopped; look at it with `dacapo show` and `dacapo db verify`");
-                if state.actors.remove(&key).is_some() {
-                    self.one_less();
-                }
+                self.forget(state, key);
                 return;
             }
         };
