@@ -391,7 +391,7 @@ fn what_cannot_be_branched_is_refused_with_the_way_out() {
         event 5 is no start or end of a workflow task: try event 3
         event 0 is no start or end of a workflow task: try event 3
         event 999 is no start or end of a workflow task: try event 17
-        a fork needs an event id or an edit: without one it would be the same run again
+        a fork needs a point or an edit: without one it would be the same run again
         activity 77 has no outcome in the history: fork at an event instead, and it is run again
         activity 2 has its outcome after event 10, where the copy ends: leave out one of the two edits
         activity 1 has its outcome after event 3, where the copy ends: leave out one of the two edits
