@@ -7,8 +7,10 @@
 mod activity;
 mod args;
 mod bench;
+mod branch;
 mod connect;
 mod db;
+mod dead;
 #[cfg(feature = "builtin")]
 mod demo;
 mod describe;
@@ -92,6 +94,9 @@ enum Verb {
     Pause(message::Pause),
     Unpause(message::Unpause),
     Activity(activity::Activity),
+    Reset(branch::Reset),
+    Fork(branch::Fork),
+    Dead(dead::Dead),
     Workers(workers::Workers),
     Db(db::Db),
     Bench(bench::Bench),
@@ -210,6 +215,9 @@ impl Verb {
             Self::Pause(verb) => verb.run(context).await,
             Self::Unpause(verb) => verb.run(context).await,
             Self::Activity(verb) => verb.run(context).await,
+            Self::Reset(verb) => verb.run(context).await,
+            Self::Fork(verb) => verb.run(context).await,
+            Self::Dead(verb) => verb.run(context).await,
             Self::Cancel(verb) => verb.run(context).await,
             Self::Terminate(verb) => verb.run(context).await,
             Self::Workers(verb) => verb.run(context).await,
@@ -269,7 +277,7 @@ mod tests {
         let names: Vec<&str> =
             command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
         expect![
-            "dev demo worker start run result ls count show describe export replay trace stack diff signal query update cancel terminate pause unpause activity workers db bench"
+            "dev demo worker start run result ls count show describe export replay trace stack diff signal query update cancel terminate pause unpause activity reset fork dead workers db bench"
         ]
         .assert_eq(&names.join(" "));
     }

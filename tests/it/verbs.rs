@@ -3,7 +3,10 @@
 
 use std::{
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,20 @@ impl Desk {
     async fn wait(&self, _ctx: &ActivityContext, _what: String) -> Result<String, ActivityError> {
         tokio::time::sleep(Duration::from_secs(7_200)).await;
         Ok("nobody".to_owned())
+    }
+
+    /// Counts, and gives the fee.
+    #[activity(name = "verbs.count", start_to_close = "1m")]
+    async fn count(&self, _ctx: &ActivityContext, _cents: u64) -> Result<u64, ActivityError> {
+        COUNTED.fetch_add(1, Ordering::SeqCst);
+        Ok(1)
+    }
+
+    /// Takes what it is given, once it is open.
+    #[activity(name = "verbs.bank", start_to_close = "1m")]
+    async fn bank(&self, _ctx: &ActivityContext, cents: u64) -> Result<u64, ActivityError> {
+        let is_open = BANK_IS_OPEN.load(Ordering::SeqCst);
+        if is_open { Ok(cents) } else { Err(ActivityError::new("Closed", "closed on sundays")) }
     }
 
     /// Fails at first.
@@ -101,6 +118,7 @@ impl Shop {
             .workflow(child)
             .workflow(family)
             .workflow(waits)
+            .workflow(pay)
             .activities(Desk);
         let worker = Worker::new(&engine).registry(registry).drain_timeout(Duration::from_millis(10)).start().unwrap();
         Self { database, worker }
@@ -374,5 +392,78 @@ async fn a_diff_shows_where_two_histories_part() {
     shop.refused(&["diff", "same", "nobody"], 3, "no workflow `nobody`");
     shop.refused(&["diff", "same", "0199d5f2-0000-7000-8000-000000000001"], 3, "no workflow `0199d5f2");
     shop.refused(&["diff", "same"], 2, "ID2");
+    shop.close().await;
+}
+
+/// Whether the bank answers, for the runs of one test.
+static BANK_IS_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// How often something was counted, for the runs of one test.
+static COUNTED: AtomicU64 = AtomicU64::new(0);
+
+#[workflow(name = "verbs.pay")]
+async fn pay(ctx: WorkflowContext, cents: u64) -> Result<u64, WorkflowError> {
+    let fee = ctx.activity(Desk::count, cents).await?;
+    Ok(ctx.activity(Desk::bank, cents + fee).retry(RetryPolicy::attempts(1)).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_reset_and_forked_and_dead_letters_retried() {
+    let shop = Shop::open("verbs_branch").await;
+    for id in ["p", "q"] {
+        shop.done(&["start", "verbs.pay", "--id", id, "-i", "100"]);
+        shop.refused(&["result", id], 1, "closed on sundays");
+    }
+    assert_eq!(COUNTED.load(Ordering::SeqCst), 2);
+    let dead = shop.json(&["dead", "ls", "--type", "verbs.pay"]);
+    assert_eq!((&dead[0]["kind"], &dead[0]["activity_id"]), (&"Activity".into(), &2.into()), "{dead}");
+    assert!(dead[0]["way_out"].as_str().unwrap().contains("retry"), "{dead}");
+    assert_eq!(dead.as_array().unwrap().len(), 2);
+    let (code, out, err) = shop.call(&["dead"]);
+    assert!(code == 0 && out.contains("closed on sundays") && err.contains("retry it"), "{out}{err}");
+
+    BANK_IS_OPEN.store(true, Ordering::SeqCst);
+    assert_eq!(shop.json(&["dead", "retry", "p", "--reason", "monday"])[0]["done"], "reset");
+    assert_eq!(shop.done(&["result", "p"]), "101\n");
+    assert!(shop.done(&["reset", "q", "--before-activity", "verbs.bank"]).starts_with("q "));
+    assert_eq!(shop.done(&["result", "q"]), "101\n");
+    assert_eq!(COUNTED.load(Ordering::SeqCst), 2, "what was done is not done again");
+    assert_eq!(shop.json(&["dead"]).as_array().unwrap().len(), 0, "nothing is left");
+
+    let forked = shop.json(&["fork", "p", "--as", "what-if", "--result", "1=900", "--reason", "what if"]);
+    assert_eq!((&forked["workflow_id"], &forked["new"]), (&"what-if".into(), &true.into()));
+    assert_eq!(shop.done(&["result", "what-if"]), "1000\n");
+    assert_eq!(shop.done(&["result", "p"]), "101\n", "the source is left alone");
+    assert!(shop.done(&["diff", "p", "what-if"]).contains("ActivityTaskCompleted"));
+    let again = shop.json(&["reset", "what-if", "--to-first", "--request-id", "r1"]);
+    assert_eq!(shop.json(&["reset", "what-if", "--to-first", "--request-id", "r1"])["run_id"], again["run_id"]);
+    assert_eq!(shop.done(&["result", "what-if"]), "101\n", "from the beginning");
+    assert_eq!(COUNTED.load(Ordering::SeqCst), 3);
+
+    shop.refused(&["reset", "p"], 2, "--to-event");
+    shop.refused(&["reset", "p", "--to-first", "--to-last"], 2, "cannot be used with");
+    shop.refused(&["reset", "p", "--to-event", "1"], 4, "no start or end of a workflow task");
+    shop.refused(&["reset", "nobody", "--to-last"], 3, "no workflow `nobody`");
+    shop.refused(&["fork", "p"], 4, "needs a point or an edit");
+    shop.refused(&["fork", "p", "--result", "x=1"], 2, "no number of an activity");
+    shop.refused(&["fork", "p", "--result", "7=1"], 4, "activity 7");
+    shop.refused(&["fork", "p", "-i", "{"], 2, "cannot be read as JSON");
+    shop.refused(&["dead", "retry", "p"], 3, "no dead letter of `p`");
+    shop.refused(&["dead", "retry"], 2, "--all");
+    shop.refused(&["dead", "ls", "--kind", "zombie"], 2, "parkedrun");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_task_that_fails_is_a_dead_letter_until_it_runs() {
+    let shop = Shop::open("verbs_dead").await;
+    shop.done(&["start", "verbs.pay", "--id", "bad", "-i", "\"no number\""]);
+    shop.until(&["dead", "ls", "--kind", "workflowtask"], "bad");
+    let dead = shop.json(&["dead", "ls", "--id", "bad"]);
+    assert_eq!((&dead[0]["kind"], &dead[0]["status"]), (&"WorkflowTask".into(), &"Running".into()), "{dead}");
+    assert_eq!(shop.json(&["dead", "retry", "--all", "--kind", "workflowtask"])[0]["done"], "woken");
+    shop.done(&["terminate", "bad"]);
+    shop.until(&["describe", "bad"], "Terminated");
+    assert_eq!(shop.json(&["dead"]).as_array().unwrap().len(), 0);
     shop.close().await;
 }
