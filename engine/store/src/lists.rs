@@ -23,12 +23,13 @@ const INFO: &str =
     "SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at,
     events, memo, search_attributes::text AS search_attributes FROM dacapo.runs WHERE ";
 
-/// The newest run of a workflow id: the open one if there is one. `$3` may name another one.
+/// The newest run of a workflow id: the open one if there is one. A run that was branched has the start of its source, and
+/// a later id. `$3` may name another one.
 const FIND: &str = "
 SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at, events, memo,
        search_attributes::text AS search_attributes
   FROM dacapo.runs WHERE namespace = $1 AND workflow_id = $2 AND ($3::uuid IS NULL OR run_id = $3)
- ORDER BY (status = 'Running') DESC, started_at DESC LIMIT 1";
+ ORDER BY (status = 'Running') DESC, started_at DESC, run_id DESC LIMIT 1";
 
 const DESCRIBE: &str = "
 SELECT r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.started_at, r.closed_at,

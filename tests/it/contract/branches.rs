@@ -163,6 +163,8 @@ pub(crate) async fn a_closed_run_is_reset_and_keeps_its_end(lab: Lab) {
     let mut again = Owner::claim(&lab, worker).await;
     again.take_inbox().await;
     again.write(task(vec![complete()])).await;
+    let newest = lab.store.find_run(&dacapo_core::Namespace::default_namespace(), &"a".into(), None).await.unwrap();
+    assert_eq!(newest.map(|run| run.key), Some(new), "of two with one start the branch is the newer one");
     let second = lab.branched(&reset(old, ResetPoint::FirstWorkflowTask)).await;
     let blocked = lab.branch(&reset(old, ResetPoint::FirstWorkflowTask)).await;
     assert_eq!(blocked, BranchOutcome::AlreadyOpen { run_id: second.run_id }, "an open run is not ended by the way");

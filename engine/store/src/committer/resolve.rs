@@ -31,7 +31,7 @@ SELECT (SELECT o.owner_epoch FROM dacapo.runs_open o WHERE o.shard = $1 AND o.ru
   FROM (SELECT) one
   LEFT JOIN LATERAL (SELECT c.run_id, c.status FROM dacapo.runs_closed c
                       WHERE c.namespace = $3 AND c.workflow_id = $4
-                      ORDER BY c.started_at DESC LIMIT 1) last ON true";
+                      ORDER BY c.started_at DESC, c.run_id DESC LIMIT 1) last ON true";
 
 const LOCK_OPEN: &str = "SELECT run_id FROM dacapo.runs_open WHERE shard = $1 AND run_id = $2 FOR KEY SHARE";
 
