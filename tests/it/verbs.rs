@@ -449,7 +449,7 @@ async fn runs_are_reset_and_forked_and_dead_letters_retried() {
     shop.refused(&["fork", "p", "--result", "7=1"], 4, "activity 7");
     shop.refused(&["fork", "p", "-i", "{"], 2, "cannot be read as JSON");
     shop.refused(&["dead", "retry", "p"], 3, "no dead letter of `p`");
-    shop.refused(&["dead", "retry"], 2, "--all");
+    shop.refused(&["dead", "retry"], 2, "<ID>");
     shop.refused(&["dead", "ls", "--kind", "zombie"], 2, "parkedrun");
     shop.close().await;
 }
