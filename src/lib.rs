@@ -56,6 +56,7 @@ mod pages {
         Branches: "../docs/guide-branches.md",
         Cancellation: "../docs/guide-cancellation.md",
         Composition: "../docs/guide-composition.md",
+        DeadLetters: "../docs/dead-letters.md",
         Determinism: "../docs/determinism.md",
         Errors: "../docs/guide-errors.md",
         ListFilters: "../docs/list-filters.md",

@@ -95,7 +95,7 @@ fn earliest<const N: usize>(deadlines: [Option<(Timestamp, TimeoutType)>; N]) ->
 /// What operators and an attempt itself make of an activity. No event holds it; it is kept in the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AttemptState {
-    /// Whether no further attempt may begin; one that runs is told with its heartbeat.
+    /// Whether no further attempt may begin; one that runs goes on.
     pub paused: bool,
     /// Attempts that the retry policy does not count, because somebody reset the activity after them.
     pub attempts_before: u32,
