@@ -27,6 +27,7 @@ pub enum DevError {
 #[derive(Debug)]
 pub struct Dev {
     engine: Engine,
+    url: String,
     _cluster: Option<Cluster>,
 }
 
@@ -43,10 +44,15 @@ impl Dev {
                 (cluster.url(), Some(cluster))
             }
         };
-        let options = PgStoreOptions::new(url);
+        let options = PgStoreOptions::new(url.as_str());
         dacapo_store::migrate(&options).await?;
         let store = PgStore::connect(options).await?;
-        Ok(Self { engine: Engine::new(Arc::new(store)).await?, _cluster: cluster })
+        Ok(Self { engine: Engine::new(Arc::new(store)).await?, url, _cluster: cluster })
+    }
+
+    /// The URL of the database, for tables of one's own.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The engine.

@@ -25,6 +25,7 @@ pub mod dev;
 #[cfg(feature = "cli")]
 pub mod logging;
 pub mod prelude;
+pub mod transactions;
 
 #[cfg(feature = "cli")]
 pub use cli::{cli, cli_with};
@@ -40,6 +41,8 @@ pub use dacapo_worker::__private;
 pub use dacapo_worker::*;
 #[cfg(feature = "builtin")]
 pub use dacapo_workflows as workflows;
+/// The sqlx whose transactions [`transactions`] takes.
+pub use sqlx;
 
 /// The code of the README, compiled.
 #[cfg(all(doctest, feature = "dev"))]

@@ -11,3 +11,5 @@ pub use dacapo_worker::{
     define::{Activity, Query, SearchAttribute, Signal, Update, Workflow},
     join, select, try_join, workflow,
 };
+
+pub use crate::transactions::{InTransaction, Transactional};

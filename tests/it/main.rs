@@ -17,5 +17,6 @@ mod reference;
 mod replay_gate;
 mod take_over;
 mod test_env;
+mod transactions;
 mod tutorial;
 mod verbs;

@@ -46,6 +46,11 @@ async fn every_example_runs_alone() {
         ("timer", "lift-off\nthe last number published was 1\n"),
         ("approval", "Ada approved\nnobody decided in time\n"),
         ("parallel", "338350\n"),
+        (
+            "transactions",
+            "paid, 7500 cents are left\nInsufficientFunds: 1500 cents are missing\n\
+             not placed: 1000000 cents are too much for one order\n2 orders\n",
+        ),
         ("retry", "the balance came at attempt 3; InsufficientFunds: 1000 is more than there is\n"),
     ];
     for (name, expected) in said {

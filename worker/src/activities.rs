@@ -26,6 +26,10 @@ impl ActivityRunner for Activities {
         self.0.iter().map(|definition| ActivityType::new(definition.meta().name)).collect()
     }
 
+    fn is_transactional(&self, activity_type: &ActivityType) -> bool {
+        self.0.get(activity_type.as_str()).is_some_and(|definition| definition.meta().transactional)
+    }
+
     fn run(&self, task: Arc<ActivityTask>, control: ActivityControl) -> ActivityFuture {
         let Some(definition) = self.0.get(task.activity_type.as_str()) else {
             let message = format!(
@@ -36,6 +40,8 @@ impl ActivityRunner for Activities {
             // Another worker of the queue may have it, so the retry policy decides.
             return Box::pin(std::future::ready(ActivityResult::Failed(Failure::application(NOT_REGISTERED, message))));
         };
+        // Only what is declared so is sure to be claimed; what merely happens to be would be so today and not tomorrow.
+        let control = if definition.meta().transactional { control } else { control.without_claim() };
         let canceled = control.canceled().clone();
         let context = ActivityContext::new(Arc::clone(&task), control);
         let attempt = definition.attempt(context.clone(), &task.input);

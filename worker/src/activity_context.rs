@@ -12,7 +12,7 @@ use dacapo_core::{
     ActivityToken, ActivityType, Namespace, Payload, RunId, RunKey, Shard, TaskQueue, Timestamp, WorkflowId,
     WorkflowType, activity::MIDDLE_PRIORITY, payload::PayloadError, transition::ActivityTask,
 };
-use dacapo_runtime::ActivityControl;
+use dacapo_runtime::{ActivityControl, ClaimedAttempt};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -149,6 +149,12 @@ impl ActivityContext {
     pub fn now(&self) -> SystemTime {
         let micros = u64::try_from(self.control.now().0).unwrap_or(0);
         UNIX_EPOCH + Duration::from_micros(micros)
+    }
+
+    /// Gives what a transactional attempt needs to record its own end; `None` where the activity is not declared
+    /// `transactional`, and outside a worker.
+    pub fn claimed(&self) -> Option<&Arc<ClaimedAttempt>> {
+        self.control.claimed()
     }
 
     /// Waits until the attempt should stop: its run asked for it or closed, its time is up, or the process shuts down.

@@ -24,8 +24,8 @@ pub use define::private as __private;
 pub use activities::Activities;
 pub use activity_context::ActivityContext;
 pub use client::{
-    ActivityAttempt, Client, ForkCall, ResetCall, ResultError, Start, StartWithUpdate, UpdateCall, UpdateError,
-    UpdateHandle, WorkflowHandle,
+    ActivityAttempt, CancelCall, Client, ForkCall, ResetCall, ResultError, SignalCall, Start, StartParts,
+    StartWithUpdate, UpdateCall, UpdateError, UpdateHandle, WorkflowHandle,
 };
 pub use context::WorkflowContext;
 pub use continue_as_new::ContinueAsNew;

@@ -2,16 +2,22 @@
 //!
 //! A row is the same whoever delivers it and however often: the id of its message (of a start: the run id) is derived
 //! from the event that asked, so that a target takes it once. What delivering came to goes back to the run that asked
-//! as a message of its own. `docs/workflow-model.md` says what may crash between.
+//! as a message of its own. `docs/workflow-model.md` says what may crash between. Transactions of users write such rows,
+//! too, under a source of their own (`docs/transactions.md`).
 
 use serde::{Deserialize, Serialize};
 
+use uuid::Uuid;
+
 use crate::{
-    ids::{ChildId, ExternalId, MessageId, Namespace, RunId, Shard, WorkflowId},
+    ids::{ChildId, ExternalId, MessageId, Namespace, RunId, RunKey, Shard, WorkflowId},
     message::{Message, MessageBody},
     start::StartWorkflow,
     store::{SendOutcome, StartOutcome},
 };
+
+/// The name space of the sources of users' transactions; a constant of the stored format.
+const TRANSACTIONS: Uuid = Uuid::from_u128(0xdaca_9000_0000_4000_8000_0000_0000_0003);
 
 /// Which run of a workflow id is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -49,6 +55,15 @@ impl ExternalTarget {
     pub fn shard(&self) -> Shard {
         Shard::of(&self.namespace, &self.workflow_id)
     }
+
+    /// The source of rows that transactions of users write for this workflow id; no run has the id. One source for each
+    /// workflow id keeps the order of what is asked of it, and lets the rest go on.
+    pub fn transaction_source(&self) -> RunKey {
+        let mut name = self.namespace.as_str().as_bytes().to_vec();
+        name.push(0);
+        name.extend_from_slice(self.workflow_id.as_str().as_bytes());
+        RunKey { shard: self.shard(), run_id: RunId(Uuid::new_v5(&TRANSACTIONS, &name)) }
+    }
 }
 
 /// Who waits for the answer to a row.
@@ -62,6 +77,8 @@ pub enum Asker {
     Signal(ExternalId),
     /// A request to cancel.
     Cancel(ExternalId),
+    /// Whoever committed the transaction that wrote the row. What cannot be delivered is kept for him.
+    Transaction,
 }
 
 /// What is to be done at the target.
@@ -199,7 +216,7 @@ impl OutboxRow {
             }
         };
         let answer = match self.asker {
-            Asker::Nobody => return None,
+            Asker::Nobody | Asker::Transaction => return None,
             Asker::Child(child_id) if done => OutboxAnswer::ChildStarted { child_id },
             Asker::Child(child_id) => {
                 let cause = StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists;

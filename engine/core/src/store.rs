@@ -12,7 +12,7 @@ mod hint;
 mod query;
 mod write;
 
-use std::time::Duration;
+use std::{any::Any, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -66,9 +66,10 @@ pub enum StoreError {
 /// The result of a call to a store.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-/// Keeps runs, and everything that points at them.
+/// Keeps runs, and everything that points at them. As an [`Any`] it can be asked which store it is, by those who offer what
+/// only one of them can.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Any + Send + Sync + 'static {
     /// Writes the transition of an owned run, fenced. The reply comes after the commit.
     fn write(&self, write: RunWrite, reply: Reply<WriteOutcome>);
 
@@ -152,6 +153,23 @@ pub trait Store: Send + Sync + 'static {
     /// of their ids, by one caller at a time. Gives how many were delivered; 0 means that nothing is left that somebody else
     /// is not delivering.
     async fn deliver_outbox(&self, limit: i64) -> StoreResult<u64>;
+
+    /// Whether a transaction that wrote through this process may have left something for a workflow id that is not
+    /// delivered yet; [`Store::catch_up`] then goes before anything else that this process wants of the id.
+    fn may_owe(&self, _namespace: &Namespace, _workflow_id: &WorkflowId) -> bool {
+        false
+    }
+
+    /// Delivers now what committed transactions want of a workflow id, and says what became of the start of `run_id`
+    /// where it was asked for in one. A store without transactions of users has nothing to catch up with.
+    async fn catch_up(
+        &self,
+        _namespace: &Namespace,
+        _workflow_id: &WorkflowId,
+        _run_id: Option<RunId>,
+    ) -> StoreResult<CaughtUp> {
+        Ok(CaughtUp::default())
+    }
 
     /// Finds and repairs what the protocol makes impossible. Gives what was found.
     async fn sweep(&self) -> StoreResult<Vec<SweepFinding>>;

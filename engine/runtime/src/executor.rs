@@ -2,17 +2,22 @@
 //! activities on the process's tokio runtime ([`ActivityRunner`]).
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use dacapo_core::{
-    ActivityId, ActivityOptions, ActivityResult, ActivityType, Command, Event, Failure, Payload, RunId, RunKey, Shard,
-    Timestamp, UpdateRequest, WorkflowType,
+    ActivityId, ActivityOptions, ActivityOutcome, ActivityResult, ActivityType, Command, Event, Failure, Payload,
+    RunId, RunKey, Shard, Store, Timestamp, UpdateRequest, WorkerId, WorkflowType,
     event::{WorkflowExecutionStarted, WorkflowTaskFailedCause},
     marker::LocalActivityOutcome,
+    store::{ActivityClaimRef, ActivityReport},
     transition::ActivityTask,
 };
 use tokio_util::sync::CancellationToken;
@@ -158,6 +163,55 @@ pub struct ActivityControl {
     pub(crate) clock: Option<Arc<Clock>>,
     /// Whether it is an attempt of a local activity.
     pub(crate) local: bool,
+    /// What an attempt needs that records its own end; only one that was claimed can.
+    pub(crate) claimed: Option<Arc<ClaimedAttempt>>,
+}
+
+/// A claimed attempt as it is to be reported, for code that records its end together with writes of its own.
+pub struct ClaimedAttempt {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) worker: WorkerId,
+    pub(crate) claim: ActivityClaimRef,
+    pub(crate) identity: String,
+    pub(crate) started_at: Timestamp,
+    /// Set when the end is recorded: nothing is to be reported any more.
+    pub(crate) recorded: AtomicBool,
+}
+
+impl fmt::Debug for ClaimedAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClaimedAttempt").field("claim", &self.claim).finish_non_exhaustive()
+    }
+}
+
+impl ClaimedAttempt {
+    /// Gives the store that has the claim.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Makes the report that the attempt completed with a result. Signs of life are those that were recorded.
+    pub fn completed(&self, result: Payload) -> ActivityReport {
+        let outcome = ActivityOutcome {
+            activity_id: self.claim.activity_id,
+            attempt: self.claim.attempt,
+            started_at: Some(self.started_at),
+            identity: self.identity.clone(),
+            last_heartbeat: None,
+            result: ActivityResult::Completed(result),
+        };
+        ActivityReport { worker: self.worker, claim: self.claim, outcome }
+    }
+
+    /// Notes that the end is recorded.
+    pub fn set_recorded(&self) {
+        self.recorded.store(true, Ordering::Release);
+    }
+
+    /// Whether the end is recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded.load(Ordering::Acquire)
+    }
 }
 
 /// The latest sign of life of an attempt.
@@ -174,7 +228,14 @@ impl ActivityControl {
     pub fn detached() -> Self {
         let heartbeats = tokio::sync::watch::channel(Heartbeat::default()).0;
         let run = RunKey { shard: Shard(0), run_id: RunId(Uuid::nil()) };
-        Self { canceled: CancellationToken::new(), heartbeats, attempt: (run, 0, 0), clock: None, local: false }
+        Self {
+            canceled: CancellationToken::new(),
+            heartbeats,
+            attempt: (run, 0, 0),
+            clock: None,
+            local: false,
+            claimed: None,
+        }
     }
 
     /// Says that the attempt is alive, and what the next one should know. Cheap: the runtime sends on only as often as
@@ -216,6 +277,18 @@ impl ActivityControl {
         }
     }
 
+    /// Gives what an attempt needs that records its own end.
+    pub fn claimed(&self) -> Option<&Arc<ClaimedAttempt>> {
+        self.claimed.as_ref()
+    }
+
+    /// Takes away what an attempt needs that records its own end.
+    #[must_use]
+    pub fn without_claim(mut self) -> Self {
+        self.claimed = None;
+        self
+    }
+
     /// Completes when the attempt should stop: its run asked for it or closed, its time is up, or the process shuts
     /// down.
     pub fn canceled(&self) -> &CancellationToken {
@@ -230,6 +303,12 @@ pub type ActivityFuture = Pin<Box<dyn Future<Output = ActivityResult> + Send>>;
 pub trait ActivityRunner: Send + Sync + 'static {
     /// The activity types it can run.
     fn activity_types(&self) -> Vec<ActivityType>;
+
+    /// Whether attempts of a type record their own end, so that they must be claimed and never run beside their run without
+    /// a row that names them.
+    fn is_transactional(&self, _activity_type: &ActivityType) -> bool {
+        false
+    }
 
     /// Begins an attempt. A type that is not registered gives a failure that says so.
     fn run(&self, task: Arc<ActivityTask>, control: ActivityControl) -> ActivityFuture;

@@ -20,8 +20,8 @@ pub use client::{
 pub use describe::Description;
 pub use engine::{Engine, process_identity};
 pub use executor::{
-    Activated, Activation, ActivityControl, ActivityFuture, ActivityRunner, Executor, ExecutorFactory, Heartbeat,
-    LocalActivities, LocalActivityEnded, LocalActivityTask, Queried, QueryActivation,
+    Activated, Activation, ActivityControl, ActivityFuture, ActivityRunner, ClaimedAttempt, Executor, ExecutorFactory,
+    Heartbeat, LocalActivities, LocalActivityEnded, LocalActivityTask, Queried, QueryActivation,
 };
 pub use memory::MemoryStore;
 pub use options::WorkerOptions;

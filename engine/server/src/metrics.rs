@@ -97,6 +97,11 @@ pub const METRICS: &[Metric] = &[
         &[],
         "Rows of the outbox that the database refused; they are tried again a minute later.",
     ),
+    counter(
+        "dacapo_outbox_undelivered_total",
+        &[],
+        "What committed transactions of users asked for and could not have: the table dacapo.undelivered says why.",
+    ),
     counter("dacapo_hints_sent_total", &[], "Hints that were sent to other processes."),
     counter("dacapo_hints_lost_total", &[], "Hints that could not be sent; renewals of leases make up for them."),
     counter(

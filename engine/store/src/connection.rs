@@ -27,6 +27,9 @@ const HOT_POOL_CONNECTIONS: u32 = 2;
 /// Connections for lists and descriptions.
 const READ_POOL_CONNECTIONS: u32 = 2;
 
+/// Connections for transactions of activities, unless said otherwise; opened when they are needed.
+const TRANSACTION_CONNECTIONS: u32 = 4;
+
 /// The time after which a connection of a pool that nobody needs is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -42,12 +45,20 @@ pub struct PgStoreOptions {
     pub direct_url: Option<String>,
     /// What the server shows as the application's name.
     pub application_name: String,
+    /// The most connections that transactional activities of the process use at a time; more of them wait for one. They
+    /// come on top of those of the engine.
+    pub transaction_connections: u32,
 }
 
 impl PgStoreOptions {
     /// Makes options for a URL.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), direct_url: None, application_name: "dacapo".to_owned() }
+        Self {
+            url: url.into(),
+            direct_url: None,
+            application_name: "dacapo".to_owned(),
+            transaction_connections: TRANSACTION_CONNECTIONS,
+        }
     }
 
     pub(crate) fn connect_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
@@ -79,6 +90,11 @@ pub(crate) fn hot_pool(options: PgConnectOptions) -> PgPool {
 pub(crate) fn read_pool(options: PgConnectOptions) -> PgPool {
     pool(READ_POOL_CONNECTIONS)
         .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")]))
+}
+
+/// Makes the pool for transactions of users, whose statements are none of the engine's business.
+pub(crate) fn transaction_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    pool(connections.max(1)).test_before_acquire(true).connect_lazy_with(options)
 }
 
 fn pool(connections: u32) -> PgPoolOptions {

@@ -29,10 +29,12 @@ mod takeover;
 mod terminate;
 mod time;
 mod timers;
+mod transactions;
 mod updates;
 mod verify;
 
 pub use connection::PgStoreOptions;
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use store::PgStore;
+pub use transactions::{EnlistError, ReportError};
 pub use verify::Violation;

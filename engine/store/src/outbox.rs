@@ -9,19 +9,26 @@ use std::collections::{HashMap, HashSet};
 
 use dacapo_core::{
     Message, MessageId, Namespace, RunId, RunKey, Shard, WorkflowId,
-    outbox::{Delivered, ExternalTarget, OutboxBody, OutboxRow, TargetRun},
+    outbox::{Asker, Delivered, ExternalTarget, OutboxBody, OutboxRow, TargetRun},
     store::{SendOutcome, StartOutcome, StartWrite, StoreError, StoreResult},
 };
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
     PgStore,
-    committer::{Delivery, deliver, start_unowned},
+    committer::{Delivery, deliver, json, start_unowned, wake},
     error::{Trouble, corrupt, store_error, trouble},
     hints::Hints,
     ownership::key,
+    transactions::Debts,
 };
+
+/// What is kept of a start whose workflow id was in use.
+pub(crate) const ALREADY_OPEN: &str = "AlreadyOpen";
+
+/// What is kept of a start whose workflow id may not be used again.
+pub(crate) const REUSE_REFUSED: &str = "ReuseRefused";
 
 const TAKE: &str = "SELECT shard, run_id, message, wanted FROM dacapo.outbox_take_v1($1)";
 
@@ -47,12 +54,31 @@ DELETE FROM dacapo.outbox WHERE ctid = ANY (ARRAY(
 const PUT_OFF: &str = "UPDATE dacapo.outbox SET due_at = clock_timestamp() + interval '1 minute'
     WHERE shard = $1 AND run_id = $2";
 
+/// The rows of one source, for those who cannot wait.
+const TAKE_OF: &str = "SELECT shard, run_id, message, wanted FROM dacapo.outbox_take_of_v1($1, $2, $3)";
+
+/// Keeps what a committed transaction wanted and could not have.
+const KEEP: &str = "
+INSERT INTO dacapo.undelivered (shard, source, message, namespace, workflow_id, run_id, problem, other_run, wanted)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+/// Who is to look at a run that got a signal.
+const OWNER: &str = "SELECT owner, task_queue FROM dacapo.runs_open WHERE shard = $1 AND run_id = $2";
+
 /// A row under way.
 struct Taken {
     source: RunKey,
     row: OutboxRow,
     /// What came of it, once that is definite.
     delivered: Option<Delivered>,
+    /// What stood in the way of a start.
+    in_the_way: Option<InTheWay>,
+}
+
+/// Why a start was refused.
+struct InTheWay {
+    problem: String,
+    run: Option<RunId>,
 }
 
 /// Why a batch was not delivered, and whose rows it held.
@@ -62,14 +88,55 @@ struct Failed {
     refused: Option<RunKey>,
 }
 
-impl PgStore {
+/// Which rows a delivery takes.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    /// Due ones, at most so many.
+    Due(i64),
+    /// Those of one source, at most so many.
+    Of(RunKey, i64),
+}
+
+impl Which {
+    /// The fewest of these rows that make a delivery.
+    fn single(self) -> Self {
+        match self {
+            Self::Due(_) => Self::Due(1),
+            Self::Of(source, _) => Self::Of(source, 1),
+        }
+    }
+}
+
+/// Delivers rows of the outbox. Cloning gives another handle.
+#[derive(Debug, Clone)]
+pub(crate) struct Post {
+    hot: PgPool,
+    hints: Hints,
+    debts: Debts,
+}
+
+impl Post {
+    pub(crate) fn new(hot: PgPool, hints: Hints, debts: Debts) -> Self {
+        Self { hot, hints, debts }
+    }
+
+    /// Delivers due rows.
+    pub(crate) async fn deliver_due(&self, limit: i64) -> StoreResult<u64> {
+        self.deliver(Which::Due(limit)).await
+    }
+
+    /// Delivers the rows of one source, and waits for whoever is delivering them.
+    pub(crate) async fn deliver_of(&self, source: RunKey, limit: i64) -> StoreResult<u64> {
+        self.deliver(Which::Of(source, limit)).await
+    }
+
     /// Delivers a batch. One that holds a value that the database refuses is delivered row by row; the run whose row it is
     /// waits, and holds up nobody else.
-    pub(crate) async fn deliver_rows(&self, limit: i64) -> StoreResult<u64> {
-        match self.deliver_batch(limit).await {
+    async fn deliver(&self, which: Which) -> StoreResult<u64> {
+        match self.deliver_batch(which).await {
             Ok(rows) => Ok(rows),
             Err(Failed { error, refused: None }) => Err(error),
-            Err(_) => match self.deliver_batch(1).await {
+            Err(_) => match self.deliver_batch(which.single()).await {
                 Ok(rows) => Ok(rows),
                 Err(Failed { error, refused: Some(run) }) => {
                     tracing::error!(%error, run_id = %run.run_id, "what the run wants of others cannot be delivered; it is tried again later");
@@ -87,9 +154,9 @@ impl PgStore {
         }
     }
 
-    async fn deliver_batch(&self, limit: i64) -> Result<u64, Failed> {
+    async fn deliver_batch(&self, which: Which) -> Result<u64, Failed> {
         let mut first = None;
-        let delivered = self.try_deliver(limit, &mut first).await;
+        let delivered = self.try_deliver(which, &mut first).await;
         delivered.map_err(|error| match error {
             Trying::Database(error) => {
                 let refused = first.filter(|_| trouble(&error) == Trouble::Data);
@@ -99,9 +166,9 @@ impl PgStore {
         })
     }
 
-    async fn try_deliver(&self, limit: i64, first: &mut Option<RunKey>) -> Result<u64, Trying> {
+    async fn try_deliver(&self, which: Which, first: &mut Option<RunKey>) -> Result<u64, Trying> {
         let mut transaction = self.hot.begin().await?;
-        let rows = sqlx::query(TAKE).bind(limit).fetch_all(&mut *transaction).await?;
+        let rows = take(&mut transaction, which).await?;
         if rows.is_empty() {
             return Ok(0);
         }
@@ -111,10 +178,10 @@ impl PgStore {
             let source = key(row);
             let row = serde_json::from_slice(row.try_get("wanted")?)
                 .map_err(|error| corrupt(&format!("an outbox row of run {}", source.run_id), &error))?;
-            taken.push(Taken { source, row, delivered: None });
+            taken.push(Taken { source, row, delivered: None, in_the_way: None });
         }
         leave_later_starts(&mut taken);
-        start_all(&mut transaction, &mut taken, &self.hints).await?;
+        let signalled = start_all(&mut transaction, &mut taken, &self.hints).await?;
         let wakes = send_all(&mut transaction, &mut taken).await?;
         let done: Vec<&Taken> = taken.iter().filter(|taken| taken.delivered.is_some()).collect();
         sqlx::query(REMOVE)
@@ -123,12 +190,98 @@ impl PgStore {
             .bind(done.iter().map(|it| it.row.id.0).collect::<Vec<_>>())
             .execute(&mut *transaction)
             .await?;
+        for undelivered in done.iter().filter(|it| it.is_undelivered()) {
+            keep(&mut transaction, undelivered).await?;
+        }
         transaction.commit().await?;
         wakes.iter().for_each(|delivery| delivery.hint(&self.hints));
+        for run in signalled {
+            if let Err(error) = self.wake(run).await {
+                tracing::debug!(%error, "a hint was lost; the renewals of leases make up for it");
+            }
+        }
         self.hints.send();
+        done.iter().filter(|it| it.row.asker == Asker::Transaction).for_each(|it| self.debts.settle(it.source));
+        done.iter().filter(|it| it.is_undelivered()).for_each(|it| it.report());
         // What was left for the next round is work, too.
         Ok(done.len().max(1) as u64)
     }
+
+    /// Wakes whoever is to look at a run that got a signal instead of a start.
+    async fn wake(&self, run: RunKey) -> Result<(), sqlx::Error> {
+        let row = sqlx::query(OWNER).bind(run.shard.0).bind(run.run_id.0).fetch_optional(&self.hot).await?;
+        if let Some(row) = row {
+            let (owner, queue) = (row.try_get("owner")?, row.try_get("task_queue")?);
+            wake(&[run], vec![owner], vec![queue]).hint(&self.hints);
+        }
+        Ok(())
+    }
+}
+
+impl PgStore {
+    /// Delivers due rows, whoever wrote them.
+    pub(crate) async fn deliver_rows(&self, limit: i64) -> StoreResult<u64> {
+        self.post.deliver_due(limit).await
+    }
+}
+
+impl Taken {
+    /// Whether a committed transaction wanted what cannot be.
+    fn is_undelivered(&self) -> bool {
+        self.row.asker == Asker::Transaction && self.delivered.is_some_and(|delivered| delivered != Delivered::Done)
+    }
+
+    fn problem(&self) -> &str {
+        match (&self.in_the_way, self.delivered) {
+            (Some(in_the_way), _) => &in_the_way.problem,
+            (None, Some(Delivered::TooManySignals)) => "TooManySignals",
+            (None, _) => "NotOpen",
+        }
+    }
+
+    fn report(&self) {
+        metrics::counter!("dacapo_outbox_undelivered_total").increment(1);
+        let target = &self.row.target;
+        tracing::warn!(
+            namespace = %target.namespace,
+            workflow_id = %target.workflow_id,
+            message_id = %self.row.id,
+            problem = self.problem(),
+            "what a committed transaction asked for cannot be done; it is kept in dacapo.undelivered"
+        );
+    }
+}
+
+async fn take(connection: &mut PgConnection, which: Which) -> Result<Vec<PgRow>, sqlx::Error> {
+    match which {
+        Which::Due(limit) => sqlx::query(TAKE).bind(limit).fetch_all(connection).await,
+        Which::Of(source, limit) => {
+            let query = sqlx::query(TAKE_OF).bind(source.shard.0).bind(source.run_id.0).bind(limit);
+            query.fetch_all(connection).await
+        }
+    }
+}
+
+async fn keep(connection: &mut PgConnection, it: &Taken) -> Result<(), sqlx::Error> {
+    let target = &it.row.target;
+    let run_id = match (&it.row.body, target.run) {
+        (OutboxBody::Start(request), _) => Some(request.run_id),
+        (OutboxBody::Message(_), TargetRun::Run(run_id)) => Some(run_id),
+        (OutboxBody::Message(_), TargetRun::Open | TargetRun::Chain(_)) => None,
+    };
+    sqlx::query(KEEP)
+        .bind(it.source.shard.0)
+        .bind(it.source.run_id.0)
+        .bind(it.row.id.0)
+        .bind(target.namespace.as_str())
+        .bind(target.workflow_id.as_str())
+        .bind(run_id.map(|run_id| run_id.0))
+        .bind(it.problem())
+        .bind(it.in_the_way.as_ref().and_then(|in_the_way| in_the_way.run).map(|run_id| run_id.0))
+        .bind(json(&it.row))
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// What can go wrong with a batch.
@@ -165,15 +318,16 @@ fn leave_later_starts(taken: &mut Vec<Taken>) {
     });
 }
 
-/// Starts what rows want started, as any start that nobody owns.
-async fn start_all(connection: &mut PgConnection, taken: &mut [Taken], hints: &Hints) -> Result<(), Trying> {
+/// Starts what rows want started, as any start that nobody owns. Gives the runs that were there already and got the signal
+/// of a start instead.
+async fn start_all(connection: &mut PgConnection, taken: &mut [Taken], hints: &Hints) -> Result<Vec<RunKey>, Trying> {
     let now = hints.now();
     let starts: Vec<StartWrite> = taken
         .iter()
         .filter_map(|it| match &it.row.body {
             OutboxBody::Start(request) => Some(StartWrite {
                 transition: request.transition(now),
-                ready_at: now.plus_ms(request.start_delay_ms.unwrap_or(0)),
+                ready_at: now.plus_ms(request.start_delay_ms.filter(|_| request.signal.is_none()).unwrap_or(0)),
                 request: (**request).clone(),
                 owner: None,
             }),
@@ -181,18 +335,44 @@ async fn start_all(connection: &mut PgConnection, taken: &mut [Taken], hints: &H
         })
         .collect();
     if starts.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let mut outcomes: HashMap<RunKey, StartOutcome> = HashMap::new();
-    for (run, outcome) in start_unowned(connection, starts, hints).await? {
-        outcomes.insert(run, outcome?);
-    }
+    let outcomes: HashMap<RunKey, StoreResult<StartOutcome>> =
+        start_unowned(connection, starts, hints).await?.into_iter().collect();
+    let mut signalled = Vec::new();
     for it in taken {
-        if let OutboxBody::Start(request) = &it.row.body {
-            it.delivered = outcomes.get(&request.key()).and_then(Delivered::of_start);
+        let OutboxBody::Start(request) = &it.row.body else { continue };
+        match (outcomes.get(&request.key()).cloned(), it.row.asker) {
+            (None, _) => {}
+            (Some(Ok(StartOutcome::UsedExisting { run })), Asker::Transaction) => {
+                it.delivered = Some(Delivered::Done);
+                signalled.extend(request.signal.is_some().then_some(run));
+            }
+            (Some(Ok(outcome)), _) => {
+                it.delivered = Delivered::of_start(&outcome);
+                it.in_the_way = InTheWay::of(&outcome);
+            }
+            // Nobody waits for an answer, and the same again will not do.
+            (Some(Err(StoreError::Rejected { problem })), Asker::Transaction) => {
+                it.delivered = Some(Delivered::TooManySignals);
+                it.in_the_way = Some(InTheWay { problem, run: None });
+            }
+            (Some(Err(error)), _) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(signalled)
+}
+
+impl InTheWay {
+    fn of(outcome: &StartOutcome) -> Option<Self> {
+        match outcome {
+            StartOutcome::AlreadyOpen { run_id } => Some(Self { problem: ALREADY_OPEN.to_owned(), run: Some(*run_id) }),
+            StartOutcome::ReuseRefused { run_id } => {
+                Some(Self { problem: REUSE_REFUSED.to_owned(), run: Some(*run_id) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Puts messages and answers into inboxes. Gives whom to wake after the commit.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Duration,
@@ -15,10 +15,11 @@ use dacapo_core::{
     query::{Query, QueryAnswer},
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, BranchOutcome,
-        ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HeartbeatAnswer, HintReceiver,
-        LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply, ReportOutcome, RunClaim, RunDescription, RunFilter,
-        RunInfo, RunResult, RunWrite, RunsPart, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreError,
-        StoreResult, StoredTransition, SweepFinding, WorkerInfo, WorkerRegistration, WriteOutcome,
+        CaughtUp, ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HeartbeatAnswer,
+        HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply, ReportOutcome, RunClaim,
+        RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage, SendOutcome, StartOutcome,
+        StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo, WorkerRegistration,
+        WriteOutcome,
     },
     update::UpdateStage,
 };
@@ -36,7 +37,9 @@ use crate::{
         listen::{Ask, Listener},
         notify::Notifier,
     },
+    outbox::Post,
     schema,
+    transactions::{Debts, deliver_committed},
 };
 
 /// The time that [`Store::close`] gives the lanes to write what was handed over.
@@ -52,6 +55,15 @@ pub struct PgStore {
     pub(crate) hot: PgPool,
     /// Lists, descriptions, checks.
     pub(crate) read: PgPool,
+    /// Transactions of users that this process begins for them.
+    pub(crate) transactions: PgPool,
+    pub(crate) post: Post,
+    /// What transactions of users have written through this process.
+    pub(crate) debts: Debts,
+    /// Which database this is, once it was asked.
+    pub(crate) home: OnceLock<String>,
+    /// Where commits of such transactions are told, once there was one.
+    pub(crate) transaction_channel: OnceLock<String>,
     pub(crate) hints: Hints,
     pub(crate) asks: mpsc::UnboundedSender<Ask>,
     pub(crate) places: Places,
@@ -82,9 +94,18 @@ impl PgStore {
         let committer = Committer::spawn(&connection::hot(target.clone()), &hints, &lanes);
         tasks.spawn(Notifier::new(hints.clone(), &target, Arc::clone(&own_pid), stop.clone()).run());
         tasks.spawn(Listener::new(hints.clone(), direct, own_pid, asked, stop.clone()).run());
+        let hot = connection::hot_pool(target.clone());
+        let debts = Debts::default();
+        let post = Post::new(hot.clone(), hints.clone(), debts.clone());
+        tasks.spawn(deliver_committed(post.clone(), debts.clone(), hints.clone(), stop.clone()));
         let store = Self {
-            hot: connection::hot_pool(target.clone()),
+            hot,
+            transactions: connection::transaction_pool(target.clone(), options.transaction_connections),
             read: connection::read_pool(target),
+            post,
+            debts,
+            home: OnceLock::new(),
+            transaction_channel: OnceLock::new(),
             hints,
             asks,
             places: Places::default(),
@@ -221,6 +242,19 @@ impl Store for PgStore {
         within(self.deliver_rows(limit)).await
     }
 
+    fn may_owe(&self, namespace: &Namespace, workflow_id: &WorkflowId) -> bool {
+        self.debts.may_owe(namespace, workflow_id)
+    }
+
+    async fn catch_up(
+        &self,
+        namespace: &Namespace,
+        workflow_id: &WorkflowId,
+        run_id: Option<RunId>,
+    ) -> StoreResult<CaughtUp> {
+        within(self.catch_up_with(namespace, workflow_id, run_id)).await
+    }
+
     async fn sweep(&self) -> StoreResult<Vec<SweepFinding>> {
         self.sweep_all().await
     }
@@ -334,10 +368,12 @@ impl Store for PgStore {
         if tokio::time::timeout(CLOSE_TIMEOUT, self.lanes.wait()).await.is_err() {
             tracing::warn!("closing the store did not wait for writes that the database does not take");
         }
+        self.deliver_last().await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.hot.close().await;
         self.read.close().await;
+        self.transactions.close().await;
     }
 }

@@ -40,6 +40,7 @@ const OWN: &[(&str, &str)] = &[
     ("docs/reference.md", include_str!("../../../docs/reference.md")),
     ("docs/runtime.md", include_str!("../../../docs/runtime.md")),
     ("docs/testing.md", include_str!("../../../docs/testing.md")),
+    ("docs/transactions.md", include_str!("../../../docs/transactions.md")),
     ("docs/tutorial.md", include_str!("../../../docs/tutorial.md")),
     ("docs/workflow-model.md", include_str!("../../../docs/workflow-model.md")),
     ("docs/write-path.md", include_str!("../../../docs/write-path.md")),

@@ -12,7 +12,10 @@ use nix::{
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
-use super::worker::{Serves, Settings};
+use super::{
+    money::{Bank, shop, transfers},
+    worker::{Serves, Settings},
+};
 
 /// Lets a [`mixed`] run go on to its last activity.
 pub(crate) const GO: Signal<u64> = Signal::new("go");
@@ -375,6 +378,8 @@ pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
             .workflow(remote)
             .workflow(cancellable)
             .workflow(unserved)
+            .workflow(transfers)
+            .workflow(shop)
             .workflow(stuck)
             .workflow(local_then_go)
             .workflow(local_sequence)
@@ -384,7 +389,8 @@ pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
     }
     if settings.serves != Serves::Workflows {
         let effects = PgPoolOptions::new().max_connections(2).connect_lazy(&settings.url).unwrap();
-        registry = registry.activities(Host { effects, client });
+        let bank = Bank { pool: effects.clone(), client: client.clone() };
+        registry = registry.activities(Host { effects, client }).activities(bank);
     }
     registry
 }

@@ -10,7 +10,7 @@ use crate::settings::Settings;
 const DURATIONS: [&str; 6] =
     ["start_to_close", "schedule_to_close", "schedule_to_start", "heartbeat", "initial_interval", "max_interval"];
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "name",
     "start_to_close",
     "schedule_to_close",
@@ -21,6 +21,7 @@ const KEYS: [&str; 10] = [
     "max_interval",
     "backoff_coefficient",
     "non_retryable",
+    "transactional",
 ];
 
 /// The units of a duration and their milliseconds; `ms` before `m`, because the first that fits is taken.
@@ -63,6 +64,9 @@ impl ActivityOptions {
         let non_retryable = settings.list("non_retryable")?;
         if !non_retryable.is_empty() {
             setters.extend(quote!(.non_retryable(&[#(#non_retryable),*])));
+        }
+        if settings.flag("transactional")? {
+            setters.extend(quote!(.transactional()));
         }
         let name = settings.name()?.map_or_else(|| method.unraw().to_string(), LitStr::value);
         let has_timeout = settings.text("start_to_close")?.is_some() || settings.text("schedule_to_close")?.is_some();
@@ -144,6 +148,8 @@ mod tests {
         assert_eq!(error(quote!(name = "a", name = "b")), "option `name` is given twice");
         assert_eq!(error(quote!(max_attempts = "5")), "`max_attempts` takes a whole number: `max_attempts = 5`");
         assert_eq!(error(quote!(name = " ")), "a name cannot be empty");
+        assert_eq!(error(quote!(transactional = 1)), "`transactional` takes no value: write `transactional` alone");
+        assert_eq!(error(quote!(name)), "`name` takes a text: `name = \"…\"`");
         assert!(error(quote!(backoff_coefficient = 0.5)).contains("between 1 and 10000"));
     }
 }

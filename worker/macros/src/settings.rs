@@ -23,6 +23,8 @@ enum Value {
     Integer(LitInt),
     Float(LitFloat),
     List(Vec<LitStr>),
+    /// The key alone.
+    Flag,
 }
 
 impl Settings {
@@ -103,6 +105,15 @@ impl Settings {
         }
     }
 
+    /// Tells whether an option without a value is there.
+    pub(crate) fn flag(&self, key: &str) -> Result<bool> {
+        match self.value(key) {
+            None => Ok(false),
+            Some((_, Value::Flag)) => Ok(true),
+            Some((key, _)) => Err(Error::new(key.span(), format!("`{key}` takes no value: write `{key}` alone"))),
+        }
+    }
+
     fn value(&self, key: &str) -> Option<(&Ident, &Value)> {
         self.0.iter().find(|setting| setting.key == key).map(|setting| (&setting.key, &setting.value))
     }
@@ -111,6 +122,9 @@ impl Settings {
 impl Parse for Setting {
     fn parse(input: ParseStream) -> Result<Self> {
         let key = input.call(Ident::parse_any)?;
+        if input.is_empty() || input.peek(Token![,]) {
+            return Ok(Self { key, value: Value::Flag });
+        }
         input.parse::<Token![=]>()?;
         Ok(Self { key, value: input.parse()? })
     }

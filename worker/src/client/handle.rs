@@ -8,7 +8,7 @@ use dacapo_core::{
 };
 use dacapo_runtime::{ClientError, Description, QUERY_TIMEOUT, WorkflowExecution};
 
-use super::{ForkCall, ResetCall, UpdateCall};
+use super::{CancelCall, ForkCall, ResetCall, SignalCall, UpdateCall};
 use crate::define::{Data, Query, Signal, Update};
 
 /// A workflow, or one run of it, whose result is an `R`. Cloning gives another handle on the same one.
@@ -76,6 +76,17 @@ impl<R> WorkflowHandle<R> {
         Self { run: Some(run), new, ..Self::new(client, execution, workflow_type) }
     }
 
+    /// Makes the handle on what was asked for in another way than by awaiting a start. `new`: whether that is to make the
+    /// run.
+    pub fn asked_for(
+        client: dacapo_runtime::Client,
+        execution: WorkflowExecution,
+        workflow_type: &str,
+        new: bool,
+    ) -> Self {
+        Self { new, ..Self::new(client, execution, workflow_type) }
+    }
+
     /// Gives what messages to it need.
     pub(crate) fn address(&self) -> (&dacapo_runtime::Client, &WorkflowExecution) {
         (&self.client, &self.execution)
@@ -96,13 +107,11 @@ impl<R> WorkflowHandle<R> {
         self.new
     }
 
-    /// Sends a signal; when it is answered, the run has it or will get it, exactly once.
-    ///
-    /// # Errors
-    /// [`ClientError`] says whether the workflow is not there, is closed, or cannot be reached.
-    pub async fn signal<T: Data>(&self, signal: &Signal<T>, value: T) -> Result<(), ClientError> {
-        let input = Payload::encode(&format!("input of signal `{}`", signal.name()), &value)?;
-        self.client.signal(&self.execution, signal.name(), input).await
+    /// Sends a signal, once it is awaited; when it is answered, the run has it or will get it, exactly once. The
+    /// [`ClientError`] of an answer says whether the workflow is not there, is closed, or cannot be reached.
+    pub fn signal<T: Data>(&self, signal: &Signal<T>, value: T) -> SignalCall {
+        let input = Payload::encode(&format!("input of signal `{}`", signal.name()), &value);
+        SignalCall::new(self.client.clone(), self.execution.clone(), signal.name(), input)
     }
 
     /// Reads the value that the workflow published last; also after it closed.
@@ -132,12 +141,9 @@ impl<R> WorkflowHandle<R> {
         UpdateCall::new(self.client.clone(), self.execution.clone(), update, &argument)
     }
 
-    /// Asks the workflow to cancel itself.
-    ///
-    /// # Errors
-    /// As [`WorkflowHandle::signal`].
-    pub async fn cancel(&self, reason: &str) -> Result<(), ClientError> {
-        self.client.cancel(&self.execution, reason).await
+    /// Asks the workflow to cancel itself, once it is awaited; answered as [`WorkflowHandle::signal`].
+    pub fn cancel(&self, reason: &str) -> CancelCall {
+        CancelCall::new(self.client.clone(), self.execution.clone(), reason.to_owned())
     }
 
     /// Ends the workflow at once, without asking its code.

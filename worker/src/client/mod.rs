@@ -3,6 +3,7 @@
 mod attempt;
 mod branch;
 mod handle;
+mod message;
 mod start;
 mod update;
 
@@ -13,7 +14,8 @@ pub use self::{
     attempt::ActivityAttempt,
     branch::{ForkCall, ResetCall},
     handle::{ResultError, WorkflowHandle},
-    start::{Start, StartWithUpdate},
+    message::{CancelCall, SignalCall},
+    start::{Start, StartParts, StartWithUpdate},
     update::{UpdateCall, UpdateError, UpdateHandle},
 };
 use crate::{define::NamedWorkflow, worker::DEFAULT_TASK_QUEUE};

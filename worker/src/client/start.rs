@@ -136,22 +136,42 @@ impl<R> Start<R> {
         self
     }
 
+    /// Takes it apart, for those who send it in another way.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] when a value could not be stored.
+    pub fn into_parts(self) -> Result<StartParts, ClientError> {
+        match self.error {
+            Some(error) => Err(error.into()),
+            None => Ok(StartParts { client: self.client, request: self.request, signal: self.signal }),
+        }
+    }
+
     fn stored(&mut self, value: Result<Payload, PayloadError>) -> Option<Payload> {
         value.map_err(|error| self.error.get_or_insert(error)).ok()
     }
 
     async fn send(self) -> Result<WorkflowHandle<R>, ClientError> {
-        if let Some(error) = self.error {
-            return Err(error.into());
-        }
-        let (workflow_id, workflow_type) = (self.request.workflow_id.clone(), self.request.workflow_type.clone());
-        let Started { run, new } = match self.signal {
-            Some((name, input)) => self.client.signal_with_start(self.request, name, input).await?,
-            None => self.client.start(self.request).await?,
+        let StartParts { client, request, signal } = self.into_parts()?;
+        let (workflow_id, workflow_type) = (request.workflow_id.clone(), request.workflow_type.clone());
+        let Started { run, new } = match signal {
+            Some((name, input)) => client.signal_with_start(request, name, input).await?,
+            None => client.start(request).await?,
         };
         let execution = WorkflowExecution::run(workflow_id, run.run_id);
-        Ok(WorkflowHandle::started(self.client, execution, workflow_type.as_str(), run, new))
+        Ok(WorkflowHandle::started(client, execution, workflow_type.as_str(), run, new))
     }
+}
+
+/// What a [`Start`] would send.
+#[derive(Debug)]
+pub struct StartParts {
+    /// The client that sends it.
+    pub client: dacapo_runtime::Client,
+    /// The request.
+    pub request: StartWorkflow,
+    /// Name and input of the signal that goes with it.
+    pub signal: Option<(&'static str, Payload)>,
 }
 
 impl<R: 'static> IntoFuture for Start<R> {

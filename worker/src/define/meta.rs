@@ -28,6 +28,8 @@ pub struct Meta {
     pub backoff_percent: Option<u32>,
     /// Error types that are never retried.
     pub non_retryable: &'static [&'static str],
+    /// Whether its attempts commit their end together with writes of their own.
+    pub transactional: bool,
 }
 
 /// Defines the `const` setters of `Meta`.
@@ -58,6 +60,7 @@ impl Meta {
             max_interval: None,
             backoff_percent: None,
             non_retryable: &[],
+            transactional: false,
         }
     }
 
@@ -84,6 +87,13 @@ impl Meta {
     #[must_use]
     pub const fn non_retryable(mut self, error_types: &'static [&'static str]) -> Self {
         self.non_retryable = error_types;
+        self
+    }
+
+    /// Lets attempts commit their end together with writes of their own.
+    #[must_use]
+    pub const fn transactional(mut self) -> Self {
+        self.transactional = true;
         self
     }
 

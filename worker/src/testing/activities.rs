@@ -65,6 +65,10 @@ impl ActivityRunner for TestActivities {
         self.runner.activity_types().into_iter().chain(self.children.activity_type()).collect()
     }
 
+    fn is_transactional(&self, activity_type: &ActivityType) -> bool {
+        self.runner.is_transactional(activity_type)
+    }
+
     fn run(&self, task: Arc<ActivityTask>, control: ActivityControl) -> ActivityFuture {
         if Children::is_fake(&task.activity_type) {
             return self.children.run(task, control);

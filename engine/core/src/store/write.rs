@@ -123,3 +123,12 @@ pub enum SendOutcome {
     /// The run has received as many signals as a run may.
     TooManySignals,
 }
+
+/// What catching up with committed transactions came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CaughtUp {
+    /// The rows that were delivered.
+    pub delivered: u64,
+    /// Why the start that was asked about was refused: [`StartOutcome::AlreadyOpen`] or [`StartOutcome::ReuseRefused`].
+    pub refused: Option<StartOutcome>,
+}

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{ActivityPool, Origin, heartbeat::Heartbeats};
-use crate::executor::{ActivityControl, ActivityFuture, Heartbeat};
+use crate::executor::{ActivityControl, ActivityFuture, ClaimedAttempt, Heartbeat};
 
 pub(super) struct Attempt {
     pub(super) pool: Arc<ActivityPool>,
@@ -38,6 +38,8 @@ enum Ended {
     Abandoned,
     /// It never began: the process stops.
     NeverBegan,
+    /// It recorded its end itself, whatever came after that.
+    Recorded,
 }
 
 /// The wait before a report that the database could not take is sent again.
@@ -92,10 +94,31 @@ impl Attempt {
         let (heartbeats, heard) = tokio::sync::watch::channel(Heartbeat::default());
         let attempt = (self.task.run, self.task.activity_id, self.task.attempt);
         let clock = Some(Arc::clone(&self.pool.clock));
-        let control = ActivityControl { canceled: self.canceled.clone(), heartbeats, attempt, clock, local: false };
+        let claimed = match self.origin {
+            Origin::Claimed(claim) => Some(Arc::new(ClaimedAttempt {
+                store: Arc::clone(&self.pool.store),
+                worker: self.pool.worker,
+                claim,
+                identity: self.pool.identity.clone(),
+                started_at,
+                recorded: AtomicBool::new(false),
+            })),
+            Origin::Local => None,
+        };
+        let control = ActivityControl {
+            canceled: self.canceled.clone(),
+            heartbeats,
+            attempt,
+            clock,
+            claimed: claimed.clone(),
+            local: false,
+        };
         let future = self.pool.runner.run(Arc::clone(&self.task), control);
         let mut heartbeats = Heartbeats::new(self, started_at, heard);
-        let ended = self.drive(future, &mut heartbeats).await;
+        let mut ended = self.drive(future, &mut heartbeats).await;
+        if claimed.is_some_and(|claimed| claimed.is_recorded()) {
+            ended = Ended::Recorded;
+        }
         (Some(started_at), heartbeats.latest(), ended)
     }
 
@@ -132,6 +155,7 @@ impl Attempt {
             result,
         };
         match (self.origin, ended) {
+            (_, Ended::Recorded) => {}
             (Origin::Local, Ended::With(result)) => self.pool.tell_owner(self.task.run, outcome(result)),
             (Origin::Local, Ended::Abandoned) => self.pool.tell_owner_lost(&self.task),
             (Origin::Local, Ended::NeverBegan) => self.pool.tell_owner_never_began(&self.task),
@@ -188,7 +212,7 @@ pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
 
 fn label(ended: &Ended) -> &'static str {
     match ended {
-        Ended::With(ActivityResult::Completed(_)) => "completed",
+        Ended::With(ActivityResult::Completed(_)) | Ended::Recorded => "completed",
         Ended::With(ActivityResult::Failed(_)) => "failed",
         Ended::With(ActivityResult::TimedOut { .. }) => "timed_out",
         Ended::With(ActivityResult::Canceled { .. }) => "canceled",

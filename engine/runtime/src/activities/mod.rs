@@ -84,7 +84,7 @@ impl ActivityPool {
         slots_max: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
-            types: runner.activity_types(),
+            types: runner.activity_types().into_iter().filter(|it| !runner.is_transactional(it)).collect(),
             runner,
             store,
             clock,
@@ -107,7 +107,7 @@ impl ActivityPool {
         let _ = self.owners.set(owners);
     }
 
-    /// Whether the process has an activity of this type.
+    /// Whether the process may run an activity of this type beside its run, without a row that names the attempt.
     pub(crate) fn serves(&self, activity_type: &ActivityType) -> bool {
         self.types.contains(activity_type)
     }

@@ -11,6 +11,7 @@ mod branch;
 mod dead_letters;
 mod error;
 mod operate;
+mod transactions;
 mod update;
 pub(crate) mod waits;
 
@@ -21,7 +22,7 @@ use std::{
 };
 
 use dacapo_core::{
-    Event, IdConflictPolicy, Message, MessageBody, MessageId, Namespace, Payload, Run, RunId, RunKey, RunStatus, Shard,
+    Event, IdConflictPolicy, Message, MessageBody, MessageId, Namespace, Payload, Run, RunId, RunKey, Shard,
     StartWorkflow, Store, TaskQueue, WorkflowId,
     ids::validate,
     store::{
@@ -190,6 +191,7 @@ impl Client {
         if let Some(Message { body: MessageBody::Signal { name, .. }, .. }) = &request.signal {
             validate("signal name", name).map_err(|error| ClientError::Invalid { problem: error.to_string() })?;
         }
+        self.catch_up_with_own(&request.workflow_id).await?;
         let asked_for = request.key();
         self.shared.waits.starting(asked_for);
         let outcome = self.start_until_definite(&request).await;
@@ -325,9 +327,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`], [`ClientError::Unavailable`].
     pub async fn resolve(&self, execution: &WorkflowExecution) -> Result<RunInfo, ClientError> {
-        let WorkflowExecution { workflow_id, run_id } = execution;
-        let found = self.persist(|| self.shared.store.find_run(&self.namespace, workflow_id, *run_id)).await?;
-        found.ok_or_else(|| self.not_found(execution))
+        self.catch_up_with_own(&execution.workflow_id).await?;
+        match self.find(execution).await? {
+            Some(found) => Ok(found),
+            None => self.find_committed(execution).await,
+        }
+    }
+
+    async fn find(
+        &self,
+        WorkflowExecution { workflow_id, run_id }: &WorkflowExecution,
+    ) -> Result<Option<RunInfo>, ClientError> {
+        self.persist(|| self.shared.store.find_run(&self.namespace, workflow_id, *run_id)).await
     }
 
     /// Says what a run waits for and why it does not move.
@@ -461,6 +472,8 @@ impl Client {
     /// As [`Client::send`]; gives the run that has the message.
     async fn send_message(&self, to: &WorkflowExecution, message: Message) -> Result<RunKey, ClientError> {
         let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
+        self.catch_up_with_own(&to.workflow_id).await?;
+        let mut again = false;
         let mut run = match to.run_id {
             Some(run_id) => RunKey { shard: Shard::of(&self.namespace, &to.workflow_id), run_id },
             None => self.open_run(to).await?,
@@ -473,9 +486,11 @@ impl Client {
                 }
                 SendOutcome::NotOpen => {
                     let newest = self.open_run(to).await?;
-                    if newest == run {
+                    if newest == run && again {
                         return Err(self.not_open(to, run.run_id));
                     }
+                    // It is open: the look itself may have delivered its start.
+                    again = newest == run;
                     run = newest;
                 }
             }
@@ -496,11 +511,7 @@ impl Client {
     }
 
     async fn open_run(&self, execution: &WorkflowExecution) -> Result<RunKey, ClientError> {
-        let info = self.resolve(execution).await?;
-        match info.status {
-            RunStatus::Running => Ok(info.key),
-            _ => Err(self.not_open(execution, info.key.run_id)),
-        }
+        Ok(self.resolve_open(execution).await?.key)
     }
 
     /// Repeats a call with a growing wait while the database does not answer.

@@ -28,7 +28,9 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use append::{Verdict, flush_transition};
 pub(crate) use lane::Lane;
-pub(crate) use send::{Delivery, deliver, recorded};
+pub(crate) use resolve::{Outlook, outlook};
+pub(crate) use rows::json;
+pub(crate) use send::{Delivery, deliver, recorded, wake};
 pub(crate) use start::{start_branch, start_unowned};
 
 use self::{append::Append, report::Report, send::Send as SendLane, start::Start};

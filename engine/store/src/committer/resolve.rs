@@ -5,7 +5,7 @@
 //! more means: start again.
 
 use dacapo_core::{
-    IdConflictPolicy, IdReusePolicy, MessageBody, MessageId, RunId, RunKey, WorkerId,
+    IdConflictPolicy, IdReusePolicy, MessageBody, MessageId, RunId, RunKey, StartWorkflow, WorkerId,
     limits::SIGNALS_MAX,
     message::Message,
     store::{StartOutcome, StoreError, StoreResult},
@@ -63,56 +63,81 @@ pub(super) async fn resolve(
     Ok(Err(StoreError::Unavailable { problem }))
 }
 
-/// Looks at what stands in the way. `None`: nothing does any more.
-async fn look(
+/// What a start would meet at this moment.
+pub(crate) enum Outlook {
+    /// This answer, whatever its conflict policy.
+    Answer(StartOutcome),
+    /// An open run with the workflow id.
+    Open(RunKey),
+    /// Nothing.
+    Free,
+}
+
+/// Looks at what stands in the way of a start and changes nothing. `remembered`: what the start is known by beside its run id.
+pub(crate) async fn outlook(
     connection: &mut PgConnection,
-    item: &EncodedStart,
-    hints: &Hints,
-) -> Result<Option<StoreResult<StartOutcome>>, sqlx::Error> {
-    let request = &item.start.request;
+    request: &StartWorkflow,
+    owner: Option<WorkerId>,
+    remembered: Option<&str>,
+) -> Result<Outlook, sqlx::Error> {
     let key = request.key();
     let row = sqlx::query(LOOK)
         .bind(key.shard.0)
         .bind(key.run_id.0)
         .bind(request.namespace.as_str())
         .bind(request.workflow_id.as_str())
-        .bind(item.request.as_deref())
-        .fetch_one(&mut *connection)
+        .bind(remembered)
+        .fetch_one(connection)
         .await?;
     if let Some(epoch) = row.try_get::<Option<i32>, _>("open_epoch")? {
-        let owner = row.try_get::<Option<Uuid>, _>("open_owner")?.map(WorkerId);
-        let owned = owner.is_some() && owner == item.start.owner && epoch == 1;
-        return Ok(Some(Ok(StartOutcome::Duplicate { run: key, owned })));
+        let found = row.try_get::<Option<Uuid>, _>("open_owner")?.map(WorkerId);
+        let owned = found.is_some() && found == owner && epoch == 1;
+        return Ok(Outlook::Answer(StartOutcome::Duplicate { run: key, owned }));
     }
     if row.try_get("is_closed")? {
-        return Ok(Some(Ok(StartOutcome::Duplicate { run: key, owned: false })));
+        return Ok(Outlook::Answer(StartOutcome::Duplicate { run: key, owned: false }));
     }
     let at = |run_id: Uuid| RunKey { shard: key.shard, run_id: RunId(run_id) };
     if let Some(run_id) = row.try_get::<Option<Uuid>, _>("request_run")? {
         // Without a request id of the caller's, the row is the memory of an existing run that was the answer.
         let run = at(run_id);
-        let outcome = match request.request_id {
+        return Ok(Outlook::Answer(match request.request_id {
             Some(_) => StartOutcome::Duplicate { run, owned: false },
             None => StartOutcome::UsedExisting { run },
-        };
-        return Ok(Some(Ok(outcome)));
+        }));
     }
     if let Some(other) = row.try_get::<Option<Uuid>, _>("other_open")? {
-        return match request.conflict_policy {
-            IdConflictPolicy::Fail => Ok(Some(Ok(StartOutcome::AlreadyOpen { run_id: RunId(other) }))),
-            IdConflictPolicy::UseExisting => use_existing(connection, item, at(other), hints).await,
-            IdConflictPolicy::TerminateExisting => replace(connection, item, at(other), hints).await,
-        };
+        return Ok(Outlook::Open(at(other)));
     }
     let last: Option<Uuid> = row.try_get("last_run")?;
     let completed = row.try_get::<Option<&str>, _>("last_status")? == Some("Completed");
     Ok(match (last, request.reuse_policy) {
-        (Some(last), IdReusePolicy::RejectDuplicate) => Some(Ok(StartOutcome::ReuseRefused { run_id: RunId(last) })),
-        (Some(last), IdReusePolicy::AllowDuplicateFailedOnly) if completed => {
-            Some(Ok(StartOutcome::ReuseRefused { run_id: RunId(last) }))
+        (Some(last), IdReusePolicy::RejectDuplicate) => {
+            Outlook::Answer(StartOutcome::ReuseRefused { run_id: RunId(last) })
         }
-        _ => None,
+        (Some(last), IdReusePolicy::AllowDuplicateFailedOnly) if completed => {
+            Outlook::Answer(StartOutcome::ReuseRefused { run_id: RunId(last) })
+        }
+        _ => Outlook::Free,
     })
+}
+
+/// Does what the policies of a start say about what stands in its way. `None`: nothing does any more.
+async fn look(
+    connection: &mut PgConnection,
+    item: &EncodedStart,
+    hints: &Hints,
+) -> Result<Option<StoreResult<StartOutcome>>, sqlx::Error> {
+    let request = &item.start.request;
+    match outlook(connection, request, item.start.owner, item.request.as_deref()).await? {
+        Outlook::Answer(outcome) => Ok(Some(Ok(outcome))),
+        Outlook::Free => Ok(None),
+        Outlook::Open(other) => match request.conflict_policy {
+            IdConflictPolicy::Fail => Ok(Some(Ok(StartOutcome::AlreadyOpen { run_id: other.run_id }))),
+            IdConflictPolicy::UseExisting => use_existing(connection, item, other, hints).await,
+            IdConflictPolicy::TerminateExisting => replace(connection, item, other, hints).await,
+        },
+    }
 }
 
 /// Answers with the open run: its inbox gets the signal, and the request remembers it. `None`: it closed meanwhile.

@@ -75,7 +75,7 @@ pub(super) fn bind_runs<'a, R: Iterator<Item = (&'a StartWorkflow, &'a Transitio
 }
 
 /// Writes what the engine itself defines as JSON.
-pub(super) fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("the engine's own types have string keys and finite numbers")
 }
 

@@ -187,7 +187,7 @@ pub(super) fn distinct_runs(given: impl Iterator<Item = RunKey> + Clone) -> (Vec
 }
 
 /// Says whom to wake: owners of runs, and the queues of unowned ones.
-pub(super) fn wake(runs: &[RunKey], owners: Vec<Option<Uuid>>, queues: Vec<Option<String>>) -> Delivery {
+pub(crate) fn wake(runs: &[RunKey], owners: Vec<Option<Uuid>>, queues: Vec<Option<String>>) -> Delivery {
     let owned = runs.iter().zip(&owners).filter_map(|(run, owner)| owner.map(|owner| (WorkerId(owner), *run)));
     let owned = owned.collect();
     let unowned = owners.iter().zip(queues).filter(|(owner, _)| owner.is_none());

@@ -36,6 +36,8 @@ pub(crate) enum Ask {
     Hints,
     /// Listen for closed runs.
     Closed,
+    /// Listen on the channel of transactions of users.
+    Transactions(String),
     /// Listen for a worker's messages and hold its presence lock. Answered when tried.
     Join(WorkerId, oneshot::Sender<()>),
     /// Let go of a worker.
@@ -115,6 +117,7 @@ impl Listener {
         self.hints.set_hears_closed(self.channels.contains(wire::CLOSED));
         // Whatever was said while nobody listened is lost.
         self.hints.publish_here(&Hint::Everything);
+        self.hints.transaction_committed();
         loop {
             tokio::select! {
                 ask = self.asks.recv() => match ask {
@@ -123,7 +126,9 @@ impl Listener {
                 },
                 received = listener.try_recv() => match received? {
                     Some(notification) => {
-                        if notification.process_id() != self.own_pid.load(Ordering::Relaxed) as u32 {
+                        if wire::is_of_transactions(notification.channel()) {
+                            self.hints.transaction_committed();
+                        } else if notification.process_id() != self.own_pid.load(Ordering::Relaxed) as u32 {
                             for hint in wire::read(notification.channel(), notification.payload()) {
                                 self.hints.publish_here(&hint);
                             }
@@ -138,6 +143,7 @@ impl Listener {
     async fn carry_out(&mut self, listener: &mut PgListener, ask: Ask) -> Result<(), sqlx::Error> {
         let before = self.channels.clone();
         let leaving = if let Ask::Leave(worker) = &ask { Some(*worker) } else { None };
+        let transactions = matches!(ask, Ask::Transactions(_));
         let joining = if let Ask::Join(worker, _) = &ask { Some(*worker) } else { None };
         self.note(ask);
         for channel in self.channels.difference(&before) {
@@ -153,6 +159,10 @@ impl Listener {
             take_presence(listener, worker).await?;
         }
         self.answer_joining();
+        if transactions {
+            // One may have committed before anybody listened.
+            self.hints.transaction_committed();
+        }
         if self.channels.contains(wire::CLOSED) && !before.contains(wire::CLOSED) {
             self.hints.set_hears_closed(true);
             // Runs may have closed between the look that led here and this moment.
@@ -166,6 +176,7 @@ impl Listener {
         match ask {
             Ask::Hints => drop(self.channels.insert(wire::QUEUES.to_owned())),
             Ask::Closed => drop(self.channels.insert(wire::CLOSED.to_owned())),
+            Ask::Transactions(channel) => drop(self.channels.insert(channel)),
             Ask::Join(worker, tried) => {
                 self.channels.insert(wire::QUEUES.to_owned());
                 self.channels.insert(wire::worker_channel(worker));

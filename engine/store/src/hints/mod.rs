@@ -9,7 +9,7 @@ pub(crate) mod listen;
 pub(crate) mod notify;
 mod wire;
 
-pub(crate) use wire::End;
+pub(crate) use wire::{End, transaction_channel};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -72,6 +72,8 @@ struct Shared {
     outgoing: Mutex<News>,
     /// Wakes the sending task.
     filled: Notify,
+    /// Rung when a transaction of a user's that wrote through this process has committed, or may have.
+    committed: Notify,
     /// Since when this process listens, while it does.
     listens_since: Mutex<Option<Instant>>,
     /// Whether this process hears of runs that others close.
@@ -193,6 +195,16 @@ impl Hints {
     /// Updates of a run have moved on, or a question to it has its answer.
     pub(crate) fn updated(&self, run: RunKey) {
         lock(&self.shared.news).updated.push(run);
+    }
+
+    /// A transaction of a user's has committed, or may have while nobody listened.
+    pub(crate) fn transaction_committed(&self) {
+        self.shared.committed.notify_one();
+    }
+
+    /// Waits until a transaction of a user's has committed.
+    pub(crate) async fn committed(&self) {
+        self.shared.committed.notified().await;
     }
 
     /// This process has written rows of the outbox.

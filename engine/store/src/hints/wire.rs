@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `dacapo_queues` | every process with a worker | lines: `r`queue (runs wait), `a`queue (activities wait), `g` (a worker is gone) |
 //! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places |
+//! | `dacapo_t_`store | the process that wrote rows of the outbox in transactions of its users | empty: one of them has committed |
 //! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
 //!
 //! `*` on any channel: too much to say, look at everything.
@@ -21,6 +22,9 @@ pub(super) const QUEUES: &str = "dacapo_queues";
 
 /// The channel for runs that closed.
 pub(super) const CLOSED: &str = "dacapo_closed";
+
+/// What the channels of transactions begin with.
+const TRANSACTIONS: &str = "dacapo_t_";
 
 /// Postgres takes less than 8,000 bytes in a notification.
 const PAYLOAD_BYTES_MAX: usize = 7_900;
@@ -57,6 +61,16 @@ impl End {
 /// The channel for messages to runs of a worker.
 pub(super) fn worker_channel(worker: WorkerId) -> String {
     format!("dacapo_w_{}", worker.0.simple())
+}
+
+/// The channel on which transactions of users tell the process through which they wrote that they have committed.
+pub(crate) fn transaction_channel(store: Uuid) -> String {
+    format!("{TRANSACTIONS}{}", store.simple())
+}
+
+/// Says whether a channel is one of [`transaction_channel`].
+pub(super) fn is_of_transactions(channel: &str) -> bool {
+    channel.starts_with(TRANSACTIONS)
 }
 
 /// Writes what is to be told as notifications: channel and payload.
