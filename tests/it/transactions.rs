@@ -60,7 +60,7 @@ impl Shop {
     async fn open() -> Self {
         let database = fresh("transactions").await;
         let pool = PgPoolOptions::new().max_connections(3).connect(&database.url).await.unwrap();
-        sqlx::raw_sql("CREATE TABLE notes (text text)").execute(&pool).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE public.notes (text text)").execute(&pool).await.unwrap();
         let engine = Engine::new(Arc::new(database.store().await)).await.unwrap();
         let client = Client::new(&engine);
         Self { _database: database, engine, client, pool, worker: None }
