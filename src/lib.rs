@@ -66,6 +66,7 @@ mod pages {
         Messages: "../docs/guide-messages.md",
         Operating: "../docs/guide-operating.md",
         Testing: "../docs/testing.md",
+        Transactions: "../docs/transactions.md",
         Versioning: "../docs/guide-versioning.md",
         Workflows: "../docs/guide-workflows.md",
     }

@@ -234,6 +234,7 @@ impl LocalCall {
             attempt: (task.run, task.activity_id, task.attempt),
             clock: Some(Arc::clone(&self.pool.clock)),
             local: true,
+            claimed: None,
         };
         let future = self.pool.runner.run(task, control);
         let future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
