@@ -201,7 +201,9 @@ impl Post {
             }
         }
         self.hints.send();
-        done.iter().filter(|it| it.row.asker == Asker::Transaction).for_each(|it| self.debts.settle(it.source));
+        done.iter()
+            .filter(|it| it.row.asker == Asker::Transaction)
+            .for_each(|it| self.debts.settle(it.source, it.row.id));
         done.iter().filter(|it| it.is_undelivered()).for_each(|it| it.report());
         // What was left for the next round is work, too.
         Ok(done.len().max(1) as u64)

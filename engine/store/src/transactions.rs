@@ -5,13 +5,13 @@
 //! message to the server takes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use dacapo_core::{
-    MessageBody, Namespace, RunId, RunKey, StartWorkflow, WorkflowId,
+    MessageBody, MessageId, Namespace, RunId, RunKey, StartWorkflow, WorkflowId,
     outbox::{ExternalTarget, OutboxRow, TargetRun},
     store::{ActivityReport, CaughtUp, StartOutcome, StoreError, StoreResult},
 };
@@ -105,28 +105,28 @@ pub(crate) struct Debts(Arc<Mutex<HashMap<RunKey, Debt>>>);
 
 #[derive(Debug)]
 struct Debt {
-    rows: u32,
+    rows: HashSet<MessageId>,
     since: Instant,
 }
 
 impl Debts {
     /// Notes a row that may be committed from now on.
-    fn note(&self, source: RunKey) {
+    fn note(&self, source: RunKey, row: MessageId) {
         let mut debts = self.lock();
         if debts.len() >= DEBTS_MAX {
             debts.retain(|_, debt| debt.since.elapsed() < DEBT_TIME);
         }
-        let debt = debts.entry(source).or_insert(Debt { rows: 0, since: Instant::now() });
-        debt.rows += 1;
+        let debt = debts.entry(source).or_insert_with(|| Debt { rows: HashSet::new(), since: Instant::now() });
+        debt.rows.insert(row);
         debt.since = Instant::now();
     }
 
     /// Notes that a row was delivered.
-    pub(crate) fn settle(&self, source: RunKey) {
+    pub(crate) fn settle(&self, source: RunKey, row: MessageId) {
         let mut debts = self.lock();
         if let Some(debt) = debts.get_mut(&source) {
-            debt.rows -= 1;
-            if debt.rows == 0 {
+            debt.rows.remove(&row);
+            if debt.rows.is_empty() {
                 debts.remove(&source);
             }
         }
@@ -217,7 +217,7 @@ impl PgStore {
         let ended = sqlx::raw_sql(end).execute(connection).await;
         decided?;
         ended.map_err(|error| E::from(EnlistError::Database(error)))?;
-        self.debts.note(source);
+        self.debts.note(source, row.id);
         Ok(())
     }
 

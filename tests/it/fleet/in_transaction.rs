@@ -1,12 +1,12 @@
 //! Starts and signals in transactions of users: there if and only if the transaction has committed, and in nobody's way before.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use dacapo::{ClientError, ResultError, core::EventKind, prelude::*};
+use dacapo::{ClientError, ResultError, prelude::*};
 
 use super::{
     code::{STOP, VALUE, Work, collector, sequence, slow},
-    harness::{Fleet, PATIENCE, eventually, within},
+    harness::{Fleet, PATIENCE, QUEUE, eventually, within},
     money::{TABLES, shop},
     worker::Settings,
 };
@@ -117,25 +117,33 @@ async fn an_open_transaction_is_in_nobodys_way() {
     fleet.finish().await;
 }
 
-/// A worker that is not told of the commit finds what it left behind.
-#[tokio::test]
+/// The sender is gone before its transaction commits, so that nobody hears of the commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_sender_committed_is_delivered_by_the_workers() {
     let mut fleet = Fleet::on_shared_server().await;
-    sqlx::raw_sql(TABLES).execute(&fleet.database.pool).await.unwrap();
-    let sender = fleet.worker(watchful).await;
-    let collects = fleet.client.start(collector, ()).id("collects").await.unwrap();
-    let shop = fleet.client.start(shop, ("collects".to_owned(), 4)).id("shop").await.unwrap();
-    within("the orders are placed", PATIENCE, shop.result()).await.unwrap();
-    fleet.kill(sender);
     fleet.worker(watchful).await;
+    let target = fleet.client.start(collector, ()).id("target").await.unwrap();
+    let (pool, url) = (fleet.database.pool.clone(), fleet.database.url.clone());
+    let sender = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let tx = runtime.block_on(async {
+            let store = Arc::new(PgStore::connect(PgStoreOptions::new(&url)).await.unwrap());
+            let client = Client::new(&Engine::new(store).await.unwrap()).task_queue(QUEUE);
+            let mut tx = pool.begin().await.unwrap();
+            client.start(sequence, (2, 1)).id("orphan").in_transaction(&mut tx).await.unwrap();
+            client.handle(collector, "target").signal(&VALUE, 7).in_transaction(&mut tx).await.unwrap();
+            tx
+        });
+        runtime.shutdown_background();
+        tx
+    });
+    sender.await.unwrap().commit().await.unwrap();
     eventually("everything is delivered", PATIENCE, async || {
         (fleet.database.count("dacapo.outbox").await == 0).then_some(())
     })
     .await;
-    collects.signal(&STOP, ()).await.unwrap();
-    assert_eq!(within("the collector ends", PATIENCE, collects.result()).await.unwrap(), [1, 2, 3, 4]);
-    let history = collects.history().await.unwrap();
-    let signals = history.iter().filter(|event| matches!(event.event, EventKind::WorkflowExecutionSignaled(_)));
-    assert_eq!(signals.count(), 5);
+    assert_eq!(within("the start runs", PATIENCE, fleet.client.handle(sequence, "orphan").result()).await.unwrap(), 2);
+    target.signal(&STOP, ()).await.unwrap();
+    assert_eq!(within("the target ends", PATIENCE, target.result()).await.unwrap(), [7]);
     fleet.finish().await;
 }
