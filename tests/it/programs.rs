@@ -48,7 +48,8 @@ async fn every_example_runs_alone() {
         ("parallel", "338350\n"),
         (
             "transactions",
-            "paid, 7500 cents are left\nInsufficientFunds: 1500 cents are missing\n\
+            "paid, 7500 cents are left\nActivityFailure: activity `debit` failed: InsufficientFunds: 1500 cents are missing (the \
+             failure is not retryable)\n\
              not placed: 1000000 cents are too much for one order\n2 orders\n",
         ),
         ("retry", "the balance came at attempt 3; InsufficientFunds: 1000 is more than there is\n"),
