@@ -21,8 +21,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "between_runs", sql: include_str!("../../../migrations/0006_between_runs.sql") },
     Migration { version: 7, name: "list_filters", sql: include_str!("../../../migrations/0007_list_filters.sql") },
     Migration { version: 8, name: "branches", sql: include_str!("../../../migrations/0008_branches.sql") },
-    Migration { version: 10, name: "claim_from", sql: include_str!("../../../migrations/0010_claim_from.sql") },
-    Migration { version: 11, name: "transactions", sql: include_str!("../../../migrations/0011_transactions.sql") },
+    Migration { version: 9, name: "claim_from", sql: include_str!("../../../migrations/0009_claim_from.sql") },
+    Migration { version: 10, name: "transactions", sql: include_str!("../../../migrations/0010_transactions.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.
