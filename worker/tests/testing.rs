@@ -299,11 +299,17 @@ async fn a_planned_signal_that_cannot_be_sent_fails_the_test() {
     env.finish().await;
 }
 
-/// A month of work: a timer or a signal every so often.
 #[workflow]
-async fn a_busy_month(ctx: WorkflowContext, steps: u32) -> Result<(u32, u32), WorkflowError> {
-    let (mut timers, mut signals) = (0, 0);
-    for _ in 0..steps {
+async fn an_hours_work(ctx: WorkflowContext, number: u32) -> Result<u32, WorkflowError> {
+    ctx.sleep(HOUR).await?;
+    Ok(number)
+}
+
+/// A month of work: a timer or a signal every so often, and a child after every hundred of them.
+#[workflow]
+async fn a_busy_month(ctx: WorkflowContext, steps: u32) -> Result<(u32, u32, u32), WorkflowError> {
+    let (mut timers, mut signals, mut children) = (0, 0, 0);
+    for step in 1..=steps {
         select! {
             by = ctx.receive(&APPROVE) => {
                 by?;
@@ -314,28 +320,31 @@ async fn a_busy_month(ctx: WorkflowContext, steps: u32) -> Result<(u32, u32), Wo
                 timers += 1;
             },
         }
+        if step % 100 == 0 && ctx.child(an_hours_work, step).await? == step {
+            children += 1;
+        }
     }
-    Ok((timers, signals))
+    Ok((timers, signals, children))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_month_with_a_thousand_timers_and_signals_takes_less_than_a_moment() {
-    let env = TestEnv::in_memory().workflow(a_busy_month).start().await;
+async fn a_month_with_a_thousand_timers_and_signals_and_with_children_takes_less_than_a_moment() {
+    let env = TestEnv::in_memory().workflow(a_busy_month).workflow(an_hours_work).start().await;
     let run = env.start(a_busy_month, 2_000).await.unwrap();
     for number in 0..1_000_u32 {
         // Between two timers of 1,296 s, so that each signal gives one up.
         env.at(Duration::from_secs(1_944) * number).signal(&run, &APPROVE, "ada".to_owned());
     }
     let began = Instant::now();
-    let (timers, signals) = run.result().await.unwrap();
+    let (timers, signals, children) = run.result().await.unwrap();
     let took = began.elapsed();
     let began = Instant::now();
     let checked = env.finish().await;
     println!(
-        "{timers} timers and {signals} signals in {took:?}; {} events checked in {:?}",
+        "{timers} timers, {signals} signals and {children} children in {took:?}; {} events checked in {:?}",
         checked.events,
         began.elapsed()
     );
-    assert_eq!((timers + signals, signals), (2_000, 1_000));
+    assert_eq!((timers + signals, signals, children), (2_000, 1_000, 20));
     assert!(took < Duration::from_secs(10), "some 0.2 s on an idle machine: {took:?}");
 }

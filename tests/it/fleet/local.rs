@@ -78,6 +78,7 @@ async fn a_sequence_of_local_activities_is_a_row_each_and_nothing_else() {
 async fn runs_of_local_activities_survive_kills_under_load() {
     const RUNS: u64 = 30;
     const LOCALS: u64 = 12;
+    const KILLS_MAX: usize = 6;
     let mut fleet = Fleet::on_shared_server().await;
     for _ in 0..3 {
         fleet.worker(watchful).await;
@@ -100,7 +101,8 @@ async fn runs_of_local_activities_survive_kills_under_load() {
                 Some(run) => runs.push(run.unwrap()),
                 None => break,
             },
-            _ = next_kill.tick() => {
+            // Not for ever: where workers need longer to start than they live, nothing would go on.
+            _ = next_kill.tick(), if kills < KILLS_MAX => {
                 fleet.kill(kills % 3);
                 fleet.spawn(watchful);
                 kills += 1;

@@ -34,7 +34,7 @@ const CROWD: u64 = 10;
 const SIGNALS_EACH: u64 = 1_000;
 
 /// How often the owner of that run is killed, and the time between.
-const KILLS: usize = 4;
+const KILLS: u64 = 4;
 const BETWEEN_KILLS: Duration = Duration::from_millis(700);
 
 #[tokio::test]
@@ -140,11 +140,15 @@ async fn ten_thousand_signals_of_ten_senders_outlive_kills_of_their_owner() {
     }
     let all = CROWD * SIGNALS_EACH;
     let run = fleet.client.start(gatherer, all as usize).id("gatherer").await.unwrap();
+    let (kills, seen) = tokio::sync::watch::channel(0);
     let mut senders = JoinSet::new();
     for sender in 0..CROWD {
-        let run = run.clone();
+        let (run, mut seen) = (run.clone(), seen.clone());
         senders.spawn(async move {
             for number in 0..SIGNALS_EACH {
+                // However fast the machine is, each kill comes in the middle of the sending.
+                let due = number * (KILLS + 1) / SIGNALS_EACH;
+                seen.wait_for(|killed| *killed >= due).await.unwrap();
                 run.signal(&VALUE, sender * SIGNALS_EACH + number).await.unwrap();
             }
         });
@@ -152,13 +156,13 @@ async fn ten_thousand_signals_of_ten_senders_outlive_kills_of_their_owner() {
     let mut killed = 0;
     while killed < KILLS {
         tokio::time::sleep(BETWEEN_KILLS).await;
-        assert!(!senders.is_empty(), "the signals were sent before the owner was killed {KILLS} times");
         let Some(owner) = fleet.owner(&run).await else { continue };
         // A worker that was killed a moment ago may still be named.
         let Some(at) = fleet.workers.iter().position(|worker| worker.identity() == owner) else { continue };
         fleet.kill(at);
         fleet.spawn(watchful);
         killed += 1;
+        kills.send_replace(killed);
     }
     within("all senders end", PATIENCE, senders.join_all()).await;
     let values = within("the run ends", PATIENCE, run.result()).await.unwrap();
