@@ -13,7 +13,7 @@ use super::{
 
 const ORDERS: i64 = 400;
 const WORKERS: usize = 3;
-const BETWEEN_KILLS: Duration = Duration::from_millis(700);
+const BETWEEN_KILLS: Duration = Duration::from_millis(500);
 
 fn watchful(settings: &mut Settings) {
     settings.lease = Some(Duration::from_secs(2));

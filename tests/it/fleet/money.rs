@@ -103,8 +103,12 @@ impl Bank {
             .await?;
         match fate {
             Fate::DiesAfterWrite => die(),
-            // The accounts stay unlocked: the attempt that follows must not wait for this one.
-            Fate::StandsStill => signal::kill(Pid::this(), Unix::SIGSTOP)?,
+            Fate::StandsStill => {
+                signal::kill(Pid::this(), Unix::SIGSTOP)?;
+                // The signal may come to this thread a little later. Until then the accounts stay unlocked, since the attempt
+                // that follows must not wait for this one.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
             Fate::FailsAfterWrite => return Err("the first attempt fails".into()),
             Fate::IsLate => std::future::pending().await,
             Fate::DiesDuringCommit => {
@@ -163,6 +167,8 @@ impl Bank {
             } else {
                 tx.commit().await?;
             }
+            // Slow enough that the process is killed on the way.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(ctx.attempt())
     }
