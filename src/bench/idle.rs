@@ -9,8 +9,9 @@ use super::{
     stage::Stage,
 };
 
-/// The time after the last start in which what is left over from it ends: vacuum, claims, statistics.
-const CALM: Duration = Duration::from_secs(3);
+/// The time after the last start in which what is left over from it ends: claims, vacuum, and what connections of Postgres
+/// tell of their last statements, which they do up to 10 s after they have fallen silent.
+const CALM: Duration = Duration::from_secs(11);
 
 /// Measures it.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
