@@ -20,3 +20,4 @@ mod test_env;
 mod transactions;
 mod tutorial;
 mod verbs;
+mod write_path;

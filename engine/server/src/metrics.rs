@@ -133,6 +133,11 @@ pub const METRICS: &[Metric] = &[
         "Runs parked because they were taken over too often without progress; alert above 0.",
     ),
     counter("dacapo_timers_moved_total", &[], "Timers that came due without an owner watching them."),
+    counter(
+        "dacapo_vacuums_total",
+        &["table"],
+        "Vacuums of tables that are queues, after some ten thousand removed rows.",
+    ),
     counter("dacapo_activities_expired_total", &[], "Attempts that nobody watched and whose time passed."),
     gauge("dacapo_owned_runs", &[], "Runs that this process owns."),
     gauge(

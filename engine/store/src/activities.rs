@@ -10,6 +10,7 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{
     PgStore, error::store_error, load::read_task, ownership::key, results::payload, takeover::settle, time::PgTime,
+    vacuum::Queue,
 };
 
 /// A token is the time of the claim or one more than the last, whichever is larger, so that a row that was removed and
@@ -100,6 +101,7 @@ impl PgStore {
                 .fetch_all(&self.hot)
                 .await
                 .map_err(store_error)?;
+            self.removed.note(Queue::Activities, rows.len());
             let mut lives = false;
             for row in &rows {
                 if row.get::<Option<i16>, _>("shard").is_some() {

@@ -13,12 +13,12 @@ use dacapo_core::{
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::{PgStore, error::store_error, load::read_loaded, ownership::key, time::PgTime};
+use crate::{PgStore, error::store_error, load::read_loaded, ownership::key, time::PgTime, vacuum::Queue};
 
 const CLAIM: &str = "
 SELECT lives, shard, run_id, owner, owner_epoch, next_event_id, events, messages, bodies, ids, attempts, visible, claimers,
        tasks, failures, details, ready_priority, ready_visible
-  FROM dacapo.claim_v3($1, $2, $3, $4, $5, $6, COALESCE($7, '-infinity'))";
+  FROM dacapo.claim_v4($1, $2, $3, $4, $5, $6, COALESCE($7, '-infinity'))";
 
 /// The time for which claims of a long queue go on where the last one ended. What came to lie before that place, such as
 /// runs of a higher priority, waits so much longer.
@@ -60,7 +60,7 @@ impl PgStore {
         let mut claimed = ClaimedRuns::default();
         let types: Vec<&str> = claim.workflow_types.iter().map(|name| name.as_str()).collect();
         for queue in &claim.queues {
-            let room = claim.limit.saturating_sub(claimed.runs.len());
+            let room = claim.limit.saturating_sub(claimed.runs.len() + claimed.skipped);
             if room == 0 {
                 break;
             }
@@ -99,10 +99,12 @@ impl PgStore {
         let from = self.places.of(&name);
         let mut rows = query(room, from).fetch_all(&self.hot).await.map_err(store_error)?;
         let went_on = rows.len() as i64 == room && from.is_some();
+        self.removed.note(Queue::Ready, rows.len());
         take_in(worker, &rows, claimed)?;
         let left = room - rows.len() as i64;
         if from.is_some() && left > 0 {
             rows = query(left, None).fetch_all(&self.hot).await.map_err(store_error)?;
+            self.removed.note(Queue::Ready, rows.len());
             take_in(worker, &rows, claimed)?;
         }
         let reached = rows.iter().map(|row| (row.get("ready_priority"), row.get::<PgTime, _>("ready_visible").0)).max();
@@ -118,6 +120,10 @@ fn take_in(worker: WorkerId, rows: &[PgRow], claimed: &mut ClaimedRuns) -> Store
     for row in rows {
         if !row.get::<bool, _>("lives") {
             return Err(StoreError::LeaseLost { worker });
+        }
+        if row.get::<Option<i32>, _>("owner_epoch").is_none() {
+            claimed.skipped += 1;
+            continue;
         }
         if row.get::<Option<Vec<Vec<u8>>>, _>("events").is_none() {
             claimed.stale.push((key(row), WorkerId(row.get::<Uuid, _>("owner"))));

@@ -31,6 +31,7 @@ mod time;
 mod timers;
 mod transactions;
 mod updates;
+mod vacuum;
 mod verify;
 
 pub use connection::PgStoreOptions;

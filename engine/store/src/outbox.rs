@@ -22,6 +22,7 @@ use crate::{
     hints::Hints,
     ownership::key,
     transactions::Debts,
+    vacuum::{Queue, Removed},
 };
 
 /// What is kept of a start whose workflow id was in use.
@@ -113,11 +114,12 @@ pub(crate) struct Post {
     hot: PgPool,
     hints: Hints,
     debts: Debts,
+    removed: Removed,
 }
 
 impl Post {
-    pub(crate) fn new(hot: PgPool, hints: Hints, debts: Debts) -> Self {
-        Self { hot, hints, debts }
+    pub(crate) fn new(hot: PgPool, hints: Hints, debts: Debts, removed: Removed) -> Self {
+        Self { hot, hints, debts, removed }
     }
 
     /// Delivers due rows.
@@ -194,6 +196,7 @@ impl Post {
             keep(&mut transaction, undelivered).await?;
         }
         transaction.commit().await?;
+        self.removed.note(Queue::Outbox, done.len());
         wakes.iter().for_each(|delivery| delivery.hint(&self.hints));
         for run in signalled {
             if let Err(error) = self.wake(run).await {

@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 8, name: "branches", sql: include_str!("../../../migrations/0008_branches.sql") },
     Migration { version: 9, name: "claim_from", sql: include_str!("../../../migrations/0009_claim_from.sql") },
     Migration { version: 10, name: "transactions", sql: include_str!("../../../migrations/0010_transactions.sql") },
+    Migration { version: 11, name: "claim_order", sql: include_str!("../../../migrations/0011_claim_order.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -40,6 +40,7 @@ use crate::{
     outbox::Post,
     schema,
     transactions::{Debts, deliver_committed},
+    vacuum::{Removed, vacuum_queues},
 };
 
 /// The time that [`Store::close`] gives the lanes to write what was handed over.
@@ -67,6 +68,8 @@ pub struct PgStore {
     pub(crate) hints: Hints,
     pub(crate) asks: mpsc::UnboundedSender<Ask>,
     pub(crate) places: Places,
+    /// What was taken from queues since they were vacuumed.
+    pub(crate) removed: Removed,
     committer: Committer,
     lanes: TaskTracker,
     tasks: TaskTracker,
@@ -89,19 +92,21 @@ impl PgStore {
         let direct = options.direct_options().map_err(unusable)?;
         let hints = Hints::default();
         let (lanes, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
-        let own_pid = Arc::new(AtomicI32::new(0));
         let (asks, asked) = mpsc::unbounded_channel();
-        let committer = Committer::spawn(&connection::hot(target.clone()), &hints, &lanes);
-        tasks.spawn(Notifier::new(hints.clone(), &target, Arc::clone(&own_pid), stop.clone()).run());
-        tasks.spawn(Listener::new(hints.clone(), direct, own_pid, asked, stop.clone()).run());
+        let removed = Removed::default();
+        let committer = Committer::spawn(&connection::hot(target.clone()), &hints, &removed, &lanes);
+        tasks.spawn(Notifier::new(hints.clone(), &target, stop.clone()).run());
+        tasks.spawn(Listener::new(hints.clone(), direct, asked, stop.clone()).run());
         let hot = connection::hot_pool(target.clone());
         let debts = Debts::default();
-        let post = Post::new(hot.clone(), hints.clone(), debts.clone());
+        let post = Post::new(hot.clone(), hints.clone(), debts.clone(), removed.clone());
         tasks.spawn(deliver_committed(post.clone(), debts.clone(), hints.clone(), stop.clone()));
+        let read = connection::read_pool(target.clone());
+        tasks.spawn(vacuum_queues(read.clone(), removed.clone(), stop.clone()));
         let store = Self {
             hot,
-            transactions: connection::transaction_pool(target.clone(), options.transaction_connections),
-            read: connection::read_pool(target),
+            transactions: connection::transaction_pool(target, options.transaction_connections),
+            read,
             post,
             debts,
             home: OnceLock::new(),
@@ -109,6 +114,7 @@ impl PgStore {
             hints,
             asks,
             places: Places::default(),
+            removed,
             committer,
             lanes,
             tasks,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dacapo_core::{Message, MessageBody, MessageId, RunKey, Timestamp, store::StoreResult};
 use sqlx::Row;
 
-use crate::{PgStore, committer::deliver, error::store_error, ownership::key, time::PgTime};
+use crate::{PgStore, committer::deliver, error::store_error, ownership::key, time::PgTime, vacuum::Queue};
 
 /// Timers first, then their runs, and both without waiting: a close locks them in the other order. The owner fires its
 /// own timers, so one that has an owner is left to it for a second.
@@ -65,6 +65,7 @@ impl PgStore {
             .map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         delivery.hint(&self.hints);
+        self.removed.note(Queue::Timers, due.len());
         metrics::counter!("dacapo_timers_moved_total").increment(due.len() as u64);
         Ok(due.len() as u64)
     }

@@ -12,7 +12,7 @@ mod claims;
 mod dead_letters;
 mod filters;
 mod fleet;
-mod lab;
+pub(crate) mod lab;
 mod messages;
 mod operations;
 mod postgres;

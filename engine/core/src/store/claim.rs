@@ -91,6 +91,8 @@ pub struct ClaimedRuns {
     pub runs: Vec<LoadedRun>,
     /// Runs that were marked as ready although somebody owns them: hints for their owners.
     pub stale: Vec<(RunKey, WorkerId)>,
+    /// Runs that somebody else was writing to at that moment, and that were left for later: they count towards the limit.
+    pub skipped: usize,
 }
 
 /// One of the parts into which the open runs are cut, where a look at all of them at once would take too long. A run

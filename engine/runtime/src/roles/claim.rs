@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dacapo_core::{
@@ -19,6 +19,13 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// The wait for room when every run in memory has something to do.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
+
+/// The share of a claim's time that a worker pauses after it found nothing: news reaches all workers, one of them takes
+/// what there is, and the others must not look for it all the time.
+const EMPTY_PAUSE: u32 = 2;
+
+/// The longest such pause.
+const EMPTY_PAUSE_MAX: Duration = Duration::from_millis(10);
 
 /// The pause between two moves of timers: what is due meanwhile is moved together.
 const MOVE_PAUSE: Duration = Duration::from_millis(20);
@@ -46,7 +53,12 @@ pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<
             if limit == 0 {
                 continue;
             }
+            let begun = Instant::now();
             match claim_once(&context, &owners, &mail, RunClaim { limit, ..claim.clone() }).await {
+                Ok(0) => {
+                    tokio::time::sleep((begun.elapsed() * EMPTY_PAUSE).min(EMPTY_PAUSE_MAX)).await;
+                    break;
+                }
                 // Fewer than asked for: there are no more, and what comes later is hinted.
                 Ok(taken) if taken < limit => break,
                 Ok(_) => {}
@@ -70,7 +82,7 @@ async fn claim_once(context: &Context, owners: &Owners, mail: &Mail, claim: RunC
     if !mine.is_empty() {
         mail.wanted(&mine);
     }
-    let taken = claimed.runs.len() + claimed.stale.len();
+    let taken = claimed.runs.len() + claimed.stale.len() + claimed.skipped;
     claimed.runs.into_iter().for_each(|run| owners.claimed(run));
     Ok(taken)
 }

@@ -8,7 +8,7 @@ use std::{
 use dacapo_core::{
     Event, EventKind, RunKey, RunStatus, Transition, WorkerId,
     limits::FLUSH_ITEMS_MAX,
-    store::{RunWrite, StoreError, WriteOutcome},
+    store::{Hint, RunWrite, StoreError, WriteOutcome},
     transition::ProblemChange,
 };
 use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
@@ -17,9 +17,13 @@ use super::{
     between::{ARRAYS, BetweenArrays, EncodedBetween, SUCCESSOR_RUNS, SUCCESSOR_SHARDS, parameters},
     graves::{GRAVES, Graves},
     lane::{Entry, Flush},
+    piggyback::Piggyback,
     rows::{EncodedRows, RowArrays, history_row, json},
 };
-use crate::hints::{End, Hints};
+use crate::{
+    hints::{End, Hints, Notification},
+    vacuum::{Queue, Removed},
+};
 
 const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
     $16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45)";
@@ -56,6 +60,11 @@ fn append_between(more: &str, functions: &str) -> String {
 /// [`APPEND`] without rows beside history: most transitions have none, and each array costs a microsecond or two.
 const APPEND_LEAN: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,\
     $14,$15,$16,$17)";
+
+/// [`APPEND_LEAN`] of one run that closes, and the news of it if it does.
+const APPEND_SAYING: &str = "SELECT a.applied, a.unconsumed, a.woken,
+       CASE WHEN cardinality(a.applied) > 0 THEN pg_notify($18, $19) END
+  FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17) a";
 
 /// The largest result that is kept in the closed run's row as well as in its last event. A larger one is read from there.
 const INLINE_RESULT_BYTES_MAX: usize = 4_096;
@@ -98,6 +107,16 @@ impl Encoded {
         let closing = transition.closes.map(|status| Closing::new(status, &transition));
         Self { transition, owner, owner_epoch, events, problem, closing, rows, between }
     }
+
+    /// What others are to hear of it, where [`APPEND_SAYING`] can say it.
+    fn says(&self) -> Option<Notification> {
+        self.transition.closes?;
+        let mut rows = RowArrays::default();
+        rows.add(1, &self.transition, &self.rows);
+        let lean =
+            rows.is_empty() && self.between.is_none() && Graves::gather([&self.transition].into_iter()).is_none();
+        lean.then(|| Hints::say_closed(self.transition.key, self.transition.events.last().and_then(end)))
+    }
 }
 
 impl Closing {
@@ -130,16 +149,27 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Append {
     hints: Hints,
+    removed: Removed,
+    piggyback: Piggyback,
+}
+
+/// What the database says of a transition, and whether it has told others already.
+#[derive(Debug)]
+pub(super) struct Answered {
+    verdict: Verdict,
+    told: bool,
 }
 
 impl Append {
-    pub(super) fn new(hints: Hints) -> Self {
-        Self { hints }
+    pub(super) fn new(hints: Hints, removed: Removed) -> Self {
+        Self { hints, removed, piggyback: Piggyback::new() }
     }
 
-    fn hint(&self, work: &Encoded) {
+    fn hint(&self, work: &Encoded, told: bool) {
         let transition = &work.transition;
-        if transition.closes.is_some() {
+        if told {
+            self.hints.publish_here(&Hint::Closed(vec![transition.key]));
+        } else if transition.closes.is_some() {
             match transition.events.last().and_then(end) {
                 Some(end) => self.hints.ended(transition.key, end),
                 None => self.hints.closed(transition.key),
@@ -156,7 +186,7 @@ impl Append {
 
 impl Flush for Append {
     type Work = Encoded;
-    type Answer = Verdict;
+    type Answer = Answered;
     type Outcome = WriteOutcome;
     const LANE: &'static str = "append";
 
@@ -166,15 +196,23 @@ impl Flush for Append {
         taken
     }
 
-    async fn flush(&self, connection: &mut PgConnection, works: &[&Encoded]) -> Result<Vec<Verdict>, sqlx::Error> {
-        flush(connection, works, &self.hints).await
+    async fn flush(&self, connection: &mut PgConnection, works: &[&Encoded]) -> Result<Vec<Answered>, sqlx::Error> {
+        if let [work] = works
+            && let Some(news) = work.says()
+            && let Some(verdicts) = self.piggyback.carry(flush(connection, works, Some(news), &self.hints)).await?
+        {
+            return Ok(verdicts.into_iter().map(|verdict| Answered { verdict, told: true }).collect());
+        }
+        let verdicts = flush(connection, works, None, &self.hints).await?;
+        Ok(verdicts.into_iter().map(|verdict| Answered { verdict, told: false }).collect())
     }
 
-    fn answer(&self, answered: Vec<(Entry<Self>, Verdict)>) {
-        for (entry, verdict) in answered {
-            let outcome = match verdict {
+    fn answer(&self, answered: Vec<(Entry<Self>, Answered)>) {
+        for (entry, answered) in answered {
+            let outcome = match answered.verdict {
                 Verdict::Applied => {
-                    self.hint(&entry.work);
+                    self.hint(&entry.work, answered.told);
+                    self.removed.note(Queue::Timers, entry.work.transition.dropped_timers.len());
                     WriteOutcome::Applied
                 }
                 Verdict::Fenced => {
@@ -244,14 +282,20 @@ pub(crate) async fn flush_transition(
     hints: &Hints,
 ) -> Result<Verdict, sqlx::Error> {
     let encoded = Encoded::new(transition, owner, owner_epoch);
-    let verdict = flush(connection, &[&encoded], hints).await?[0];
+    let verdict = flush(connection, &[&encoded], None, hints).await?[0];
     if let Some(between) = encoded.between.as_ref().filter(|_| verdict == Verdict::Applied) {
         hint_between(&encoded.transition, between, hints);
     }
     Ok(verdict)
 }
 
-async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints) -> Result<Vec<Verdict>, sqlx::Error> {
+/// Writes transitions; of what [`Encoded::says`] its news, too.
+async fn flush(
+    connection: &mut PgConnection,
+    items: &[&Encoded],
+    news: Option<Notification>,
+    hints: &Hints,
+) -> Result<Vec<Verdict>, sqlx::Error> {
     let between = BetweenArrays::gather(items.iter().map(|item| (&item.transition, item.between.as_deref())));
     let graves = Graves::gather(items.iter().map(|item| &item.transition));
     let between = between.or_else(|| graves.as_ref().map(|_| BetweenArrays::default()));
@@ -259,6 +303,11 @@ async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints)
     if let Some(graves) = &graves {
         graves.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
         statement = &APPEND_GRAVES;
+    }
+    if let Some((channel, payload)) = news {
+        arguments.add(channel).map_err(sqlx::Error::Encode)?;
+        arguments.add(payload).map_err(sqlx::Error::Encode)?;
+        statement = APPEND_SAYING;
     }
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     let mut verdicts = vec![Verdict::Fenced; items.len()];

@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    connection,
     error::{Trouble, trouble},
+    hints::{Hints, Speaker},
 };
 
 /// The time after which a flush counts as lost; far above what a flush takes on a server that lives.
@@ -100,6 +100,7 @@ pub(crate) struct Lane<F: Flush> {
     /// Wakes the second task.
     crowded: Notify,
     options: PgConnectOptions,
+    hints: Hints,
 }
 
 impl<F: Flush> fmt::Debug for Lane<F> {
@@ -111,10 +112,16 @@ impl<F: Flush> fmt::Debug for Lane<F> {
 impl<F: Flush> Lane<F> {
     /// Makes a lane and spawns its tasks, which end after [`Lane::close`]. With more than one, what belongs together must be
     /// in order by itself: a run has at most one write under way.
-    pub(crate) fn spawn(flush: F, connections: usize, options: &PgConnectOptions, tasks: &TaskTracker) -> Arc<Self> {
+    pub(crate) fn spawn(
+        flush: F,
+        connections: usize,
+        options: &PgConnectOptions,
+        hints: &Hints,
+        tasks: &TaskTracker,
+    ) -> Arc<Self> {
         let queue = Mutex::new(Queue { entries: VecDeque::new(), closed: false });
         let (filled, crowded) = (Notify::new(), Notify::new());
-        let lane = Arc::new(Self { flush, queue, filled, crowded, options: options.clone() });
+        let lane = Arc::new(Self { flush, queue, filled, crowded, options: options.clone(), hints: hints.clone() });
         for connection in 0..connections {
             tasks.spawn(Arc::clone(&lane).run(if connection == 0 { 1 } else { CROWD_ITEMS }));
         }
@@ -183,7 +190,7 @@ impl<F: Flush> Lane<F> {
     }
 
     /// Flushes a batch, in parts where it must be, until every caller has an answer.
-    async fn carry_out(&self, connection: &mut Option<PgConnection>, batch: Vec<Entry<F>>) {
+    async fn carry_out(&self, connection: &mut Option<Speaker>, batch: Vec<Entry<F>>) {
         let begun = Instant::now();
         let mut wait = RECONNECT_WAIT;
         // The last one is next, so that the order survives a split.
@@ -248,15 +255,15 @@ impl<F: Flush> Lane<F> {
 
     async fn attempt(
         &self,
-        connection: &mut Option<PgConnection>,
+        connection: &mut Option<Speaker>,
         works: Vec<&F::Work>,
     ) -> Result<Vec<F::Answer>, sqlx::Error> {
         let open = match connection {
             Some(open) => open,
-            None => connection.insert(connection::open(&self.options).await?),
+            None => connection.insert(self.hints.speaker(&self.options).await?),
         };
         let begun = Instant::now();
-        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.flush.flush(open, &works)).await;
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.flush.flush(&mut open.connection, &works)).await;
         let answers = flushed.unwrap_or_else(|_| {
             // The flush was dropped in the middle of its exchange with the server; the caller drops the connection.
             Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer to a flush in 20 s")))
@@ -269,9 +276,9 @@ impl<F: Flush> Lane<F> {
     }
 }
 
-async fn disconnect<F: Flush>(connection: &mut Option<PgConnection>) {
-    let Some(connection) = connection.take() else { return };
-    let closed: Result<(), sqlx::Error> = sqlx::Connection::close(connection).await;
+async fn disconnect<F: Flush>(connection: &mut Option<Speaker>) {
+    let Some(speaker) = connection.take() else { return };
+    let closed: Result<(), sqlx::Error> = sqlx::Connection::close(speaker.connection).await;
     if let Err(error) = closed {
         tracing::debug!(lane = F::LANE, %error, "closing a connection failed");
     }

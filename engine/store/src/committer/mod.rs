@@ -8,6 +8,7 @@ mod append;
 mod between;
 mod graves;
 mod lane;
+mod piggyback;
 mod report;
 mod resolve;
 mod rows;
@@ -34,7 +35,7 @@ pub(crate) use send::{Delivery, deliver, recorded, wake};
 pub(crate) use start::{start_branch, start_unowned};
 
 use self::{append::Append, report::Report, send::Send as SendLane, start::Start};
-use crate::hints::Hints;
+use crate::{hints::Hints, vacuum::Removed};
 
 /// The lanes of one process.
 #[derive(Debug)]
@@ -48,13 +49,13 @@ pub(crate) struct Committer {
 
 impl Committer {
     /// Makes the lanes and spawns their tasks; each connects with its first item.
-    pub(crate) fn spawn(options: &PgConnectOptions, hints: &Hints, tasks: &TaskTracker) -> Self {
+    pub(crate) fn spawn(options: &PgConnectOptions, hints: &Hints, removed: &Removed, tasks: &TaskTracker) -> Self {
         Self {
-            appends: Lane::spawn(Append::new(hints.clone()), FLUSH_LANES, options, tasks),
-            unowned_starts: Lane::spawn(Start::new(hints.clone()), 1, options, tasks),
-            owned_starts: Lane::spawn(Start::new(hints.clone()), 1, options, tasks),
-            sends: Lane::spawn(SendLane::new(hints.clone()), 1, options, tasks),
-            reports: Lane::spawn(Report::new(hints.clone()), 1, options, tasks),
+            appends: Lane::spawn(Append::new(hints.clone(), removed.clone()), FLUSH_LANES, options, hints, tasks),
+            unowned_starts: Lane::spawn(Start::new(hints.clone()), 1, options, hints, tasks),
+            owned_starts: Lane::spawn(Start::new(hints.clone()), 1, options, hints, tasks),
+            sends: Lane::spawn(SendLane::new(hints.clone()), 1, options, hints, tasks),
+            reports: Lane::spawn(Report::new(hints.clone()), 1, options, hints, tasks),
         }
     }
 

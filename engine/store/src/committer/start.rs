@@ -9,8 +9,8 @@ use std::{
 };
 
 use dacapo_core::{
-    IdConflictPolicy, IdReusePolicy, RunKey, WorkerId,
-    store::{StartOutcome, StartWrite, StoreError, StoreResult},
+    IdConflictPolicy, IdReusePolicy, RunKey, Timestamp, WorkerId,
+    store::{Hint, StartOutcome, StartWrite, StoreError, StoreResult},
     transition::ProblemChange,
 };
 use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
@@ -19,10 +19,14 @@ use super::{
     append::take_one_per_run,
     between::{ARRAYS, BetweenArrays, EncodedBetween, parameters},
     lane::{Entry, Flush},
+    piggyback::Piggyback,
     resolve::resolve,
     rows::{EncodedRows, RowArrays, bind_runs, history_row, json},
 };
-use crate::{hints::Hints, time::PgTime};
+use crate::{
+    hints::{Hints, Notification},
+    time::PgTime,
+};
 
 const START: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
     $17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45,$46,$47)";
@@ -60,6 +64,11 @@ static START_BRANCH: LazyLock<String> = LazyLock::new(|| {
 const START_LEAN: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
     $17,$18,$19)";
 
+/// [`START_LEAN`] of one run, and the news of it if it was started.
+const START_SAYING: &str = "SELECT s.may_own, s.refused,
+       CASE WHEN s.may_own AND cardinality(s.refused) = 0 THEN pg_notify($20, $21) END
+  FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19) s";
+
 /// The flushes that look before they insert after one in which something was there already: what is undone stays behind as
 /// dead rows, and whoever starts a run that is there tends to do so again.
 const CAREFUL_FLUSHES: u32 = 32;
@@ -95,6 +104,15 @@ impl EncodedStart {
         });
         Self { uncertain: false, start, request, events, problem, rows, between }
     }
+
+    /// What others are to hear of it, where [`START_SAYING`] can say it.
+    fn says(&self, now: Timestamp) -> Option<Notification> {
+        let mut rows = RowArrays::default();
+        rows.add(1, &self.start.transition, &self.rows);
+        let lean = rows.is_empty() && self.between.is_none();
+        let waits = self.start.owner.is_none() && self.start.ready_at <= now;
+        (lean && waits).then(|| Hints::say_runs_ready(&self.start.request.task_queue))
+    }
 }
 
 /// The lane of starts.
@@ -103,11 +121,19 @@ pub(super) struct Start {
     hints: Hints,
     /// The flushes that still look before they insert.
     careful: AtomicU32,
+    piggyback: Piggyback,
+}
+
+/// How a start went, and whether others have been told of it already.
+#[derive(Debug)]
+pub(super) struct Answered {
+    outcome: StoreResult<StartOutcome>,
+    told: bool,
 }
 
 impl Start {
     pub(super) fn new(hints: Hints) -> Self {
-        Self { hints, careful: AtomicU32::new(0) }
+        Self { hints, careful: AtomicU32::new(0), piggyback: Piggyback::new() }
     }
 
     /// Whether the next flush may take it that all of its starts are new.
@@ -124,7 +150,7 @@ impl Start {
 
 impl Flush for Start {
     type Work = EncodedStart;
-    type Answer = StoreResult<StartOutcome>;
+    type Answer = Answered;
     type Outcome = StoreResult<StartOutcome>;
     const LANE: &'static str = "start";
 
@@ -142,15 +168,29 @@ impl Flush for Start {
         &self,
         connection: &mut PgConnection,
         works: &[&EncodedStart],
-    ) -> Result<Vec<StoreResult<StartOutcome>>, sqlx::Error> {
+    ) -> Result<Vec<Answered>, sqlx::Error> {
         let owner = works.first().and_then(|work| work.start.owner);
         let optimistic = self.is_optimistic(works);
-        let Some(refused) = flush_starts(connection, works, owner, optimistic).await? else {
-            return Ok(works.iter().map(|_| Ok(StartOutcome::OwnerLost)).collect());
+        let mut carried = None;
+        if let [work] = works
+            && let Some(news) = work.says(self.hints.now())
+        {
+            let flush = flush_starts(connection, works, owner, optimistic, Some(news));
+            carried = self.piggyback.carry(flush).await?;
+        }
+        let carried_along = carried.is_some();
+        let flushed = match carried {
+            Some(flushed) => flushed,
+            None => flush_starts(connection, works, owner, optimistic, None).await?,
+        };
+        let Some(refused) = flushed else {
+            let lost = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::OwnerLost), told: false };
+            return Ok(works.iter().map(lost).collect());
         };
         if !refused.is_empty() {
             self.careful.store(CAREFUL_FLUSHES, Ordering::Relaxed);
         }
+        let told = carried_along && refused.is_empty();
         let mut outcomes: Vec<StoreResult<StartOutcome>> = works.iter().map(|_| Ok(StartOutcome::Started)).collect();
         for place in refused {
             let work = works[place];
@@ -165,14 +205,16 @@ impl Flush for Start {
                 other => other,
             });
         }
-        Ok(outcomes)
+        Ok(outcomes.into_iter().map(|outcome| Answered { outcome, told }).collect())
     }
 
-    fn answer(&self, answered: Vec<(Entry<Self>, StoreResult<StartOutcome>)>) {
-        for (entry, outcome) in answered {
+    fn answer(&self, answered: Vec<(Entry<Self>, Answered)>) {
+        for (entry, Answered { outcome, told }) in answered {
             if let Ok(StartOutcome::Started) = outcome {
                 let start = &entry.work.start;
-                if start.owner.is_none() {
+                if told {
+                    self.hints.publish_here(&Hint::RunsReady(start.request.task_queue.clone()));
+                } else if start.owner.is_none() {
                     self.hints.runs_ready(&start.request.task_queue, start.ready_at);
                 }
                 if !start.transition.outbox.is_empty() {
@@ -213,7 +255,7 @@ pub(crate) async fn start_unowned(
     let mut items: Vec<EncodedStart> = starts.into_iter().map(EncodedStart::new).collect();
     items.sort_unstable_by(|a, b| order(&a.start).cmp(&order(&b.start)));
     let works: Vec<&EncodedStart> = items.iter().collect();
-    let refused = flush_starts(connection, &works, None, false).await?.unwrap_or_default();
+    let refused = flush_starts(connection, &works, None, false, None).await?.unwrap_or_default();
     let mut outcomes = Vec::with_capacity(works.len());
     for (place, work) in works.iter().enumerate() {
         let outcome = match refused.contains(&place) {
@@ -240,15 +282,23 @@ pub(crate) async fn start_branch(connection: &mut PgConnection, start: StartWrit
     Ok(row.try_get::<Vec<i32>, _>("refused")?.is_empty())
 }
 
-/// Writes starts of one owner. Gives the places of those that were not started; `None` when the owner may not own.
+/// Writes starts of one owner; of what [`EncodedStart::says`] its news, too. Gives the places of those that were not
+/// started; `None` when the owner may not own.
 pub(super) async fn flush_starts(
     connection: &mut PgConnection,
     items: &[&EncodedStart],
     owner: Option<WorkerId>,
     optimistic: bool,
+    news: Option<Notification>,
 ) -> Result<Option<Vec<usize>>, sqlx::Error> {
     let between = BetweenArrays::gather(items.iter().map(|item| (&item.start.transition, item.between.as_deref())));
-    let (statement, arguments) = arguments(items, owner, optimistic, between.as_ref()).map_err(sqlx::Error::Encode)?;
+    let (mut statement, mut arguments) =
+        arguments(items, owner, optimistic, between.as_ref()).map_err(sqlx::Error::Encode)?;
+    if let Some((channel, payload)) = news {
+        arguments.add(channel).map_err(sqlx::Error::Encode)?;
+        arguments.add(payload).map_err(sqlx::Error::Encode)?;
+        statement = START_SAYING;
+    }
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     if !row.try_get::<bool, _>("may_own")? {
         return Ok(None);

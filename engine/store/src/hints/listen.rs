@@ -3,14 +3,7 @@
 //! A lock is held by the session, so the server lets go of it the moment the process is gone: `beat` of another process
 //! sees that before the lease lapses. The row of the worker is the fence all the same.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use dacapo_core::{WorkerId, store::Hint};
 use sqlx::{
@@ -54,7 +47,6 @@ pub(crate) fn presence_key(worker: WorkerId) -> i64 {
 pub(crate) struct Listener {
     hints: Hints,
     options: PgConnectOptions,
-    own_pid: Arc<AtomicI32>,
     asks: mpsc::UnboundedReceiver<Ask>,
     stop: CancellationToken,
     channels: BTreeSet<String>,
@@ -67,12 +59,11 @@ impl Listener {
     pub(crate) fn new(
         hints: Hints,
         options: PgConnectOptions,
-        own_pid: Arc<AtomicI32>,
         asks: mpsc::UnboundedReceiver<Ask>,
         stop: CancellationToken,
     ) -> Self {
         let (channels, workers) = (BTreeSet::new(), BTreeSet::new());
-        Self { hints, options, own_pid, asks, stop, channels, workers, joining: Vec::new() }
+        Self { hints, options, asks, stop, channels, workers, joining: Vec::new() }
     }
 
     pub(crate) async fn run(mut self) {
@@ -128,7 +119,7 @@ impl Listener {
                     Some(notification) => {
                         if wire::is_of_transactions(notification.channel()) {
                             self.hints.transaction_committed();
-                        } else if notification.process_id() != self.own_pid.load(Ordering::Relaxed) as u32 {
+                        } else if !self.hints.is_own(notification.process_id()) {
                             for hint in wire::read(notification.channel(), notification.payload()) {
                                 self.hints.publish_here(&hint);
                             }

@@ -25,10 +25,18 @@ use dacapo_core::{
     RunKey, TaskQueue, Timestamp, WorkerId,
     store::{Hint, HintBoard, HintReceiver},
 };
+use sqlx::{PgConnection, Row, postgres::PgConnectOptions};
 use tokio::sync::Notify;
+
+use crate::connection;
 
 /// Work that becomes visible later than this is found by the renewal of some lease; sooner, a hint is sent in time.
 const LATER_MAX: Duration = Duration::from_secs(10);
+
+/// A channel, and what is said on it.
+pub(crate) type Notification = (String, String);
+
+const BACKEND: &str = "SELECT pg_backend_pid() AS pid";
 
 /// Closed runs that may wait to be told to other processes; beyond, they are told to look at everything.
 const CLOSED_BACKLOG_MAX: usize = 20_000;
@@ -80,6 +88,27 @@ struct Shared {
     hears_closed: AtomicBool,
     /// The database's clock minus this machine's, in microseconds.
     clock_offset: AtomicI64,
+    /// The server processes whose notifications this process does not need: it sent them.
+    own_backends: Mutex<HashSet<u32>>,
+}
+
+/// A connection on which this process notifies others. While it lives, this process does not listen to it.
+#[derive(Debug)]
+pub(crate) struct Speaker {
+    pub(crate) connection: PgConnection,
+    _muted: Muted,
+}
+
+#[derive(Debug)]
+struct Muted {
+    hints: Hints,
+    backend: u32,
+}
+
+impl Drop for Muted {
+    fn drop(&mut self) {
+        lock(&self.hints.shared.own_backends).remove(&self.backend);
+    }
 }
 
 /// Where the store says what has changed. Cloning gives another handle.
@@ -89,9 +118,36 @@ pub(crate) struct Hints {
 }
 
 impl Hints {
+    /// Opens a connection on which this process may notify others.
+    pub(crate) async fn speaker(&self, options: &PgConnectOptions) -> Result<Speaker, sqlx::Error> {
+        let mut connection = connection::open(options).await?;
+        let row = sqlx::query(BACKEND).fetch_one(&mut connection).await?;
+        let backend = row.try_get::<i32, _>("pid")? as u32;
+        lock(&self.shared.own_backends).insert(backend);
+        Ok(Speaker { connection, _muted: Muted { hints: self.clone(), backend } })
+    }
+
+    /// Says whether a server process sends what this process says.
+    fn is_own(&self, backend: u32) -> bool {
+        lock(&self.shared.own_backends).contains(&backend)
+    }
+
     /// Subscribes to hints of this process and of others.
     pub(crate) fn subscribe(&self) -> HintReceiver {
         self.shared.board.subscribe()
+    }
+
+    /// What other processes are to hear of a queue on which a run waits.
+    pub(crate) fn say_runs_ready(queue: &TaskQueue) -> Notification {
+        wire::notification(&News { runs_ready: [queue.clone()].into(), ..News::default() })
+    }
+
+    /// What other processes are to hear of a run that closed, with its end where that fits in.
+    pub(crate) fn say_closed(run: RunKey, end: Option<End>) -> Notification {
+        wire::notification(&match end {
+            Some(end) => News { ended: vec![(run, end)], ..News::default() },
+            None => News { closed: vec![run], ..News::default() },
+        })
     }
 
     /// Tells this process only.

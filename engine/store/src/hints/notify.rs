@@ -1,22 +1,13 @@
 //! Tells other processes: one NOTIFY statement for all that gathered while the last one was on its way.
 
-use std::{
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering},
-    },
-    time::Duration,
-};
+use std::{mem, time::Duration};
 
-use sqlx::{PgConnection, Row, postgres::PgConnectOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hints, News, lock, wire};
-use crate::connection;
+use super::{Hints, News, Speaker, lock, wire};
 
 const NOTIFY: &str = "SELECT pg_notify(k.channel, k.payload) FROM unnest($1::text[], $2::text[]) k (channel, payload)";
-const OWN_PID: &str = "SELECT pg_backend_pid() AS pid";
 
 /// A notification that is not sent by then is dropped: hints may be lost.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,41 +17,34 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Notifier {
     hints: Hints,
     options: PgConnectOptions,
-    /// The server process of the sending connection, whose notifications this process does not need.
-    own_pid: Arc<AtomicI32>,
     stop: CancellationToken,
 }
 
 impl Notifier {
-    pub(crate) fn new(
-        hints: Hints,
-        options: &PgConnectOptions,
-        own_pid: Arc<AtomicI32>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(hints: Hints, options: &PgConnectOptions, stop: CancellationToken) -> Self {
         // Nothing is written, so there is no commit record to wait for.
         let options = options.clone().options([("synchronous_commit", "off")]);
-        Self { hints, options, own_pid, stop }
+        Self { hints, options, stop }
     }
 
     pub(crate) async fn run(self) {
-        let mut connection = None;
+        let mut speaker = None;
         while let Some(outgoing) = self.next().await {
             let (channels, payloads) = wire::notifications(&self.without_own(outgoing));
             if channels.is_empty() {
                 continue;
             }
             let count = channels.len() as u64;
-            let sent = tokio::time::timeout(SEND_TIMEOUT, self.send(&mut connection, channels, payloads)).await;
+            let sent = tokio::time::timeout(SEND_TIMEOUT, self.send(&mut speaker, channels, payloads)).await;
             match sent {
                 Ok(Ok(())) => metrics::counter!("dacapo_hints_sent_total").increment(count),
                 Ok(Err(error)) => {
-                    connection = None;
+                    speaker = None;
                     metrics::counter!("dacapo_hints_lost_total").increment(count);
                     tracing::debug!(%error, "hints were lost; the renewals of leases make up for them");
                 }
                 Err(_) => {
-                    connection = None;
+                    speaker = None;
                     metrics::counter!("dacapo_hints_lost_total").increment(count);
                 }
             }
@@ -92,20 +76,15 @@ impl Notifier {
 
     async fn send(
         &self,
-        connection: &mut Option<PgConnection>,
+        speaker: &mut Option<Speaker>,
         channels: Vec<String>,
         payloads: Vec<String>,
     ) -> Result<(), sqlx::Error> {
-        let open = match connection {
+        let open = match speaker {
             Some(open) => open,
-            None => {
-                let open = connection.insert(connection::open(&self.options).await?);
-                let pid: i32 = sqlx::query(OWN_PID).fetch_one(&mut *open).await?.try_get("pid")?;
-                self.own_pid.store(pid, Ordering::Relaxed);
-                open
-            }
+            None => speaker.insert(self.hints.speaker(&self.options).await?),
         };
-        sqlx::query(NOTIFY).bind(channels).bind(payloads).execute(open).await.map(drop)
+        sqlx::query(NOTIFY).bind(channels).bind(payloads).execute(&mut open.connection).await.map(drop)
     }
 }
 

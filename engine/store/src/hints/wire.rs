@@ -15,7 +15,7 @@ use dacapo_core::{
 };
 use uuid::Uuid;
 
-use super::News;
+use super::{News, Notification};
 
 /// The channel for work that waits on queues.
 pub(super) const QUEUES: &str = "dacapo_queues";
@@ -113,6 +113,12 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
         add(CLOSED, EVERYTHING.to_owned());
     }
     (channels, payloads)
+}
+
+/// As [`notifications`], of news that fit into one.
+pub(super) fn notification(news: &News) -> Notification {
+    let (mut channels, mut payloads) = notifications(news);
+    channels.pop().zip(payloads.pop()).expect("there are news")
 }
 
 fn chunks(parts: impl Iterator<Item = String>, separator: &str) -> Vec<String> {

@@ -1,0 +1,118 @@
+//! Vacuums the tables that are queues.
+//!
+//! Whoever takes from the beginning of a queue walks over everything that was taken since the last vacuum: it stays in the
+//! queue's index. Autovacuum looks once a minute by default, and a minute of work is a million dead entries; so those who
+//! take have the table vacuumed after some ten thousand rows, which takes some milliseconds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The rows of a queue that this process removes between two vacuums.
+const ROWS_BETWEEN: u64 = 10_000;
+
+/// The time between two vacuums, as a multiple of what they take: at most so large a part of one core.
+const TIMES_AS_LONG: u32 = 20;
+
+/// The wait after a vacuum that could not be.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// A table from whose beginning rows are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Queue {
+    Ready,
+    Activities,
+    Timers,
+    Outbox,
+}
+
+const QUEUES: [Queue; 4] = [Queue::Ready, Queue::Activities, Queue::Timers, Queue::Outbox];
+
+impl Queue {
+    fn table(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Activities => "activities",
+            Self::Timers => "timers",
+            Self::Outbox => "outbox",
+        }
+    }
+
+    /// Another process that vacuums the table, or a user who may not, makes it a warning. Truncating the table would lock
+    /// it; and the index is what matters, however small its part of the rows is.
+    fn statement(self) -> &'static str {
+        match self {
+            Self::Ready => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.ready",
+            Self::Activities => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.activities",
+            Self::Timers => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.timers",
+            Self::Outbox => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.outbox",
+        }
+    }
+}
+
+/// What this process has removed from each queue since it vacuumed it. Cloning gives another handle.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Removed {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    rows: [AtomicU64; QUEUES.len()],
+    /// Wakes the task.
+    enough: Notify,
+}
+
+impl Removed {
+    /// Notes that rows were taken out of a queue.
+    pub(crate) fn note(&self, queue: Queue, rows: usize) {
+        let before = self.shared.rows[queue as usize].fetch_add(rows as u64, Ordering::Relaxed);
+        if before < ROWS_BETWEEN && before + rows as u64 >= ROWS_BETWEEN {
+            self.shared.enough.notify_one();
+        }
+    }
+
+    fn due(&self) -> Option<Queue> {
+        QUEUES.into_iter().find(|queue| self.shared.rows[*queue as usize].load(Ordering::Relaxed) >= ROWS_BETWEEN)
+    }
+}
+
+/// Vacuums what is due until it is told to stop.
+pub(crate) async fn vacuum_queues(pool: PgPool, removed: Removed, stop: CancellationToken) {
+    loop {
+        while let Some(queue) = removed.due() {
+            removed.shared.rows[queue as usize].store(0, Ordering::Relaxed);
+            let begun = Instant::now();
+            let vacuumed = tokio::select! {
+                vacuumed = sqlx::query(queue.statement()).execute(&pool) => vacuumed,
+                () = stop.cancelled() => return,
+            };
+            let wait = match vacuumed {
+                Ok(_) => {
+                    metrics::counter!("dacapo_vacuums_total", "table" => queue.table()).increment(1);
+                    begun.elapsed() * TIMES_AS_LONG
+                }
+                Err(error) => {
+                    tracing::debug!(%error, table = queue.table(), "a queue cannot be vacuumed now");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+        tokio::select! {
+            () = removed.shared.enough.notified() => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What only the store on Postgres does for the sake of speed: news that go along with a flush, queues that are vacuumed,
+//! claims that pass by what somebody writes to.
+
+use std::{sync::Arc, time::Duration};
+
+use dacapo_core::{Store, store::Hint};
+use dacapo_store::PgStore;
+use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgListener};
+
+use crate::{
+    contract::lab::{Lab, Owner, claim, complete, is_fenced, join_all, request, task},
+    database::{TestDatabase, fresh},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn lab(database: &TestDatabase) -> (Arc<PgStore>, Lab) {
+    let store = Arc::new(database.store().await);
+    (Arc::clone(&store), Lab::real(store))
+}
+
+async fn connect(database: &TestDatabase) -> PgConnection {
+    PgConnection::connect(&database.url).await.unwrap()
+}
+
+/// The server process whose last statement calls a function.
+async fn backend_of(connection: &mut PgConnection, function: &str) -> u32 {
+    let query =
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%dacapo.' || $1 || '(%' AND pid <> pg_backend_pid()";
+    sqlx::query(query).bind(function).fetch_one(connection).await.unwrap().get::<i32, _>("pid") as u32
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_start_and_its_end_are_told_by_the_flush_that_writes_them() {
+    let database = fresh("news").await;
+    let (store, lab) = lab(&database).await;
+    let mut listener = PgListener::connect(&database.url).await.unwrap();
+    listener.listen_all(["dacapo_queues", "dacapo_closed"]).await.unwrap();
+    let mut connection = connect(&database).await;
+    let mut here = store.hints();
+    let worker = lab.worker().await;
+
+    let run = lab.open("lone").await;
+    let news = tokio::time::timeout(PATIENCE, listener.recv()).await.expect("others hear of the start").unwrap();
+    assert_eq!((news.channel(), news.payload()), ("dacapo_queues", "rqueue"));
+    assert_eq!(news.process_id(), backend_of(&mut connection, "start_v2").await);
+    lab.await_hint(&mut here, |hint| matches!(hint, Hint::RunsReady(queue) if queue.as_str() == "queue")).await;
+
+    let mut owner = Owner::claim(&lab, worker).await;
+    owner.write(task(vec![complete()])).await;
+    let news = tokio::time::timeout(PATIENCE, listener.recv()).await.expect("others hear of the end").unwrap();
+    assert_eq!(news.channel(), "dacapo_closed");
+    assert!(news.payload().contains(&run.run_id.0.simple().to_string()), "{}", news.payload());
+    assert!(news.payload().ends_with(":\"done\""), "the end goes along: {}", news.payload());
+    assert_eq!(news.process_id(), backend_of(&mut connection, "append_v2").await);
+    lab.await_hint(&mut here, |hint| *hint == Hint::Closed(vec![run])).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_refused_tells_nobody() {
+    let database = fresh("no_news").await;
+    let (store, lab) = lab(&database).await;
+    lab.open("taken").await;
+    let mut listener = PgListener::connect(&database.url).await.unwrap();
+    listener.listen("dacapo_queues").await.unwrap();
+    assert!(!matches!(lab.start(request("taken")).await, Ok(dacapo_core::store::StartOutcome::Started)));
+    lab.open("other").await;
+    // One piece of news: that of the second start. Were there one of the refused start, it would come first.
+    let first = listener.recv().await.unwrap();
+    let second = tokio::time::timeout(Duration::from_millis(300), listener.recv()).await;
+    assert!(second.is_err(), "{first:?} and {second:?}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_is_fenced_out_tells_nobody() {
+    let database = fresh("no_end").await;
+    let (store, lab) = lab(&database).await;
+    let (first, second) = (lab.worker().await, lab.worker().await);
+    lab.open("moved").await;
+    let mut stale = Owner::claim(&lab, first).await;
+    stale.release(Some(lab.now().await)).await;
+    let mut owner = Owner::claim(&lab, second).await;
+    let mut listener = PgListener::connect(&database.url).await.unwrap();
+    listener.listen("dacapo_closed").await.unwrap();
+    assert!(is_fenced(&stale.try_write(task(vec![complete()])).await));
+    owner.write(task(vec![complete()])).await;
+    let end = tokio::time::timeout(PATIENCE, listener.recv()).await.expect("others hear of the end").unwrap();
+    let more = tokio::time::timeout(Duration::from_millis(300), listener.recv()).await;
+    assert!(more.is_err(), "one end is told, not {end:?} and {more:?}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_notification_takes_every_write() {
+    let database = fresh("deaf").await;
+    let mut connection = connect(&database).await;
+    let query = "SELECT current_database()::text AS name";
+    let name: String = sqlx::query(query).fetch_one(&mut connection).await.unwrap().get("name");
+    // As a full queue of notifications refuses: somebody listens in a transaction that never ends.
+    let settings = format!("ALTER DATABASE {name} SET search_path = full_queue, pg_catalog, public");
+    for statement in [
+        "CREATE SCHEMA full_queue".to_owned(),
+        "CREATE FUNCTION full_queue.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS $$
+         BEGIN RAISE program_limit_exceeded USING MESSAGE = 'too many notifications in the NOTIFY queue'; END $$"
+            .to_owned(),
+        settings,
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
+    let (store, lab) = lab(&database).await;
+    let worker = lab.worker().await;
+    for number in 0..3 {
+        let run = lab.open(&format!("run-{number}")).await;
+        let mut owner = Owner::claim(&lab, worker).await;
+        owner.write(task(vec![complete()])).await;
+        assert_eq!(lab.describe(run).await.info.status.as_str(), "Completed");
+    }
+    assert!(store.verify().await.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_of_runs_is_vacuumed_after_ten_thousand_claims() {
+    const RUNS: usize = 10_500;
+    let database = fresh("vacuum").await;
+    let (store, lab) = lab(&database).await;
+    let worker = lab.worker().await;
+    let ids: Vec<String> = (0..RUNS).map(|number| number.to_string()).collect();
+    join_all(ids.iter().map(|id| lab.open(id))).await;
+    let mut claimed = 0;
+    while claimed < RUNS {
+        claimed += store.claim_runs(worker, &claim(500)).await.unwrap().runs.len();
+    }
+    let mut connection = connect(&database).await;
+    let vacuumed = async {
+        // Not autovacuum, which has a counter of its own.
+        let query = "SELECT vacuum_count FROM pg_stat_user_tables WHERE schemaname = 'dacapo' AND relname = 'ready'";
+        while sqlx::query(query).fetch_one(&mut connection).await.unwrap().get::<i64, _>("vacuum_count") == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, vacuumed).await.expect("the table is vacuumed");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_passes_by_a_run_that_somebody_writes_to() {
+    let database = fresh("skip").await;
+    let (store, lab) = lab(&database).await;
+    let worker = lab.worker().await;
+    let (busy, free) = (lab.open("busy").await, lab.open("free").await);
+    let mut connection = connect(&database).await;
+    let mut transaction = connection.begin().await.unwrap();
+    let lock = "SELECT FROM dacapo.runs_open WHERE run_id = $1 FOR UPDATE";
+    sqlx::query(lock).bind(busy.run_id.0).execute(&mut *transaction).await.unwrap();
+    let claimed = lab.claim(worker).await;
+    assert_eq!(claimed.skipped, 1, "it counts towards the limit");
+    assert_eq!(claimed.runs.iter().map(|run| run.key).collect::<Vec<_>>(), [free]);
+    transaction.rollback().await.unwrap();
+    let claimed = lab.claim(worker).await;
+    assert_eq!(claimed.runs.iter().map(|run| run.key).collect::<Vec<_>>(), [busy]);
+    assert!(store.verify().await.unwrap().is_empty());
+    store.close().await;
+}
