@@ -1,9 +1,15 @@
 //! What only the store on Postgres does for the sake of speed: news that go along with a flush, queues that are vacuumed,
 //! claims that pass by what somebody writes to.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use dacapo_core::{Store, store::Hint};
+use dacapo::{Engine, Worker, prelude::*};
+use dacapo_core::{Namespace, Store, store::Hint};
 use dacapo_store::PgStore;
 use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgListener};
 
@@ -162,5 +168,55 @@ async fn a_claim_passes_by_a_run_that_somebody_writes_to() {
     let claimed = lab.claim(worker).await;
     assert_eq!(claimed.runs.iter().map(|run| run.key).collect::<Vec<_>>(), [busy]);
     assert!(store.verify().await.unwrap().is_empty());
+    store.close().await;
+}
+
+const ADD: Update<u64, u64> = Update::new("add");
+const SUM: Query<u64, u64> = Query::new("sum");
+
+#[workflow]
+async fn adds(ctx: WorkflowContext, (): ()) -> Result<(), WorkflowError> {
+    let sum = Rc::new(Cell::new(0));
+    let now = Rc::clone(&sum);
+    ctx.on_query(&SUM, move |more| now.get() + more);
+    let mut requests = ctx.requests(&ADD);
+    while let Some(request) = requests.next().await {
+        // Longer than the first looks of those who wait, which become rarer.
+        ctx.sleep(Duration::from_millis(300)).await?;
+        sum.set(sum.get() + *request.argument());
+        request.reply(sum.get());
+    }
+    Ok(())
+}
+
+/// What becomes of updates and questions is told to processes that have waited for one; those that wait find it out by
+/// looking now and then, too, so the time tells nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn updates_and_answers_are_told_to_the_process_that_waits() {
+    let database = fresh("updates").await;
+    let here = Engine::new(Arc::new(database.store().await)).await.unwrap();
+    let worker = Worker::new(&here).task_queue("q").workflow(adds).start().unwrap();
+    let (store, _) = lab(&database).await;
+    let there = Client::new(&Engine::new(Arc::clone(&store) as Arc<dyn Store>).await.unwrap());
+    let run = there.start(adds, ()).id("adds").task_queue("q").await.unwrap();
+    assert_eq!(run.update(&ADD, 1).await.unwrap(), 1);
+    // From here this process listens: what was asked first has its answer.
+    let mut hints = store.hints();
+    let key = store.find_run(&Namespace::default_namespace(), &"adds".into(), None).await.unwrap().unwrap().key;
+    let mut news = async |what: &str| {
+        let heard = async { while hints.next().await != Hint::Updated(vec![key]) {} };
+        tokio::time::timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("no news of {what}"));
+    };
+    let begun = Instant::now();
+    let (sum, ()) = tokio::join!(run.update(&ADD, 2), news("the update"));
+    eprintln!("an update whose handler sleeps for 300 ms took {:?}", begun.elapsed());
+    assert_eq!(sum.unwrap(), 3);
+    let begun = Instant::now();
+    let (answer, ()) = tokio::join!(run.query_with(&SUM, 10), news("the answer"));
+    eprintln!("a query took {:?}", begun.elapsed());
+    assert_eq!(answer.unwrap(), 13);
+    run.terminate("enough").await.unwrap();
+    worker.stop();
+    worker.stopped().await.unwrap();
     store.close().await;
 }

@@ -75,6 +75,7 @@ pub struct PgStore {
     tasks: TaskTracker,
     stop: CancellationToken,
     hears_closed: AtomicBool,
+    hears_updated: AtomicBool,
 }
 
 impl PgStore {
@@ -120,6 +121,7 @@ impl PgStore {
             tasks,
             stop,
             hears_closed: AtomicBool::new(false),
+            hears_updated: AtomicBool::new(false),
         };
         store.read_clock().await?;
         Ok(store)
@@ -129,6 +131,13 @@ impl PgStore {
     fn ask_for_closed(&self) {
         if !self.hears_closed.swap(true, Ordering::Relaxed) {
             self.ask(Ask::Closed);
+        }
+    }
+
+    /// Makes sure that this process hears of updates and answers that others write: somebody here waits for one.
+    fn ask_for_updated(&self) {
+        if !self.hears_updated.swap(true, Ordering::Relaxed) {
+            self.ask(Ask::Updated);
         }
     }
 
@@ -321,10 +330,12 @@ impl Store for PgStore {
     }
 
     async fn update_stage(&self, run: RunKey, update_id: &str, message: MessageId) -> StoreResult<Option<UpdateStage>> {
+        self.ask_for_updated();
         within(self.read_update_stage(run, update_id, message)).await
     }
 
     async fn ask(&self, run: RunKey, query: &Query) -> StoreResult<bool> {
+        self.ask_for_updated();
         within(self.put_question(run, query)).await
     }
 

@@ -29,7 +29,7 @@ pub enum Hint {
     Outbox,
     /// Questions wait for runs of this process.
     Asked(Vec<RunKey>),
-    /// Updates of runs have moved on or questions have an answer, by a write of this process.
+    /// Updates of runs have moved on or questions have an answer.
     Updated(Vec<RunKey>),
     /// Runs of this process were ended, and others took their places, without its doing.
     Replaced(Vec<RunKey>),

@@ -29,6 +29,8 @@ pub(crate) enum Ask {
     Hints,
     /// Listen for closed runs.
     Closed,
+    /// Listen for updates that move on, and for answers.
+    Updated,
     /// Listen on the channel of transactions of users.
     Transactions(String),
     /// Listen for a worker's messages and hold its presence lock. Answered when tried.
@@ -154,9 +156,12 @@ impl Listener {
             // One may have committed before anybody listened.
             self.hints.transaction_committed();
         }
-        if self.channels.contains(wire::CLOSED) && !before.contains(wire::CLOSED) {
+        let begins = |channel: &str| self.channels.contains(channel) && !before.contains(channel);
+        if begins(wire::CLOSED) {
             self.hints.set_hears_closed(true);
-            // Runs may have closed between the look that led here and this moment.
+        }
+        if begins(wire::CLOSED) || begins(wire::UPDATED) {
+            // What is waited for may have come between the look that led here and this moment.
             self.hints.publish_here(&Hint::Everything);
         }
         Ok(())
@@ -167,6 +172,7 @@ impl Listener {
         match ask {
             Ask::Hints => drop(self.channels.insert(wire::QUEUES.to_owned())),
             Ask::Closed => drop(self.channels.insert(wire::CLOSED.to_owned())),
+            Ask::Updated => drop(self.channels.insert(wire::UPDATED.to_owned())),
             Ask::Transactions(channel) => drop(self.channels.insert(channel)),
             Ask::Join(worker, tried) => {
                 self.channels.insert(wire::QUEUES.to_owned());

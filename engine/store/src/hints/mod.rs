@@ -38,8 +38,8 @@ pub(crate) type Notification = (String, String);
 
 const BACKEND: &str = "SELECT pg_backend_pid() AS pid";
 
-/// Closed runs that may wait to be told to other processes; beyond, they are told to look at everything.
-const CLOSED_BACKLOG_MAX: usize = 20_000;
+/// Runs of which there is news for other processes that was not sent; beyond, they are told to look at everything.
+const BACKLOG_MAX: usize = 20_000;
 
 /// What has changed.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ struct News {
     ended: Vec<(RunKey, End)>,
     worker_gone: bool,
     asked: BTreeMap<WorkerId, Vec<RunKey>>,
-    /// Runs whose updates have moved on; other processes look by themselves.
+    /// Runs whose updates have moved on, or of whose questions one has its answer.
     updated: Vec<RunKey>,
     /// Runs of workers that were ended without their doing.
     replaced: BTreeMap<WorkerId, Vec<RunKey>>,
@@ -361,7 +361,7 @@ impl News {
             && !self.everything
     }
 
-    /// Adds later news; too many closed runs become a call to look at everything.
+    /// Adds later news; too many runs become a call to look at everything.
     fn merge(&mut self, news: Self) {
         self.runs_ready.extend(news.runs_ready);
         self.activities_ready.extend(news.activities_ready);
@@ -375,12 +375,14 @@ impl News {
             self.replaced.entry(worker).or_default().extend(runs);
         }
         self.closed.extend(news.closed);
+        self.updated.extend(news.updated);
         self.ended.extend(news.ended);
         self.worker_gone |= news.worker_gone;
         self.everything |= news.everything;
-        if self.closed.len() + self.ended.len() > CLOSED_BACKLOG_MAX {
+        if self.closed.len() + self.ended.len() + self.updated.len() > BACKLOG_MAX {
             self.closed.clear();
             self.ended.clear();
+            self.updated.clear();
             self.everything = true;
         }
     }

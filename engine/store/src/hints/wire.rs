@@ -6,6 +6,7 @@
 //! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places |
 //! | `dacapo_t_`store | the process that wrote rows of the outbox in transactions of its users | empty: one of them has committed |
 //! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
+//! | `dacapo_updated` | processes that have waited for an update or an answer | keys of runs of which there is news |
 //!
 //! `*` on any channel: too much to say, look at everything.
 
@@ -22,6 +23,9 @@ pub(super) const QUEUES: &str = "dacapo_queues";
 
 /// The channel for runs that closed.
 pub(super) const CLOSED: &str = "dacapo_closed";
+
+/// The channel for runs whose updates have moved on, or of whose questions one has its answer.
+pub(super) const UPDATED: &str = "dacapo_updated";
 
 /// What the channels of transactions begin with.
 const TRANSACTIONS: &str = "dacapo_t_";
@@ -108,9 +112,13 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
     for payload in chunks(outgoing.closed.iter().map(key).chain(ended), "") {
         add(CLOSED, payload);
     }
+    for payload in chunks(outgoing.updated.iter().map(key), "") {
+        add(UPDATED, payload);
+    }
     if outgoing.everything {
         add(QUEUES, EVERYTHING.to_owned());
         add(CLOSED, EVERYTHING.to_owned());
+        add(UPDATED, EVERYTHING.to_owned());
     }
     (channels, payloads)
 }
@@ -147,6 +155,7 @@ pub(super) fn read(channel: &str, payload: &str) -> Vec<Hint> {
     let hints = match channel {
         QUEUES => payload.split('\n').map(read_line).collect(),
         CLOSED => read_closed(payload),
+        UPDATED => read_keys(payload).map(|runs| vec![Hint::Updated(runs)]),
         _ if payload.starts_with(ASKED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Asked(runs)]),
         _ if payload.starts_with(REPLACED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Replaced(runs)]),
         _ => read_keys(payload).map(|runs| vec![Hint::Inbox(runs)]),
@@ -218,6 +227,9 @@ mod tests {
         let asked = News { replaced: [(WorkerId(Uuid::nil()), vec![run(7)])].into(), ..News::default() };
         let (channels, payloads) = notifications(&asked);
         assert_eq!(read(&channels[0], &payloads[0]), [Hint::Replaced(vec![run(7)])]);
+        let updated = News { updated: vec![run(8), run(9)], ..News::default() };
+        let (channels, payloads) = notifications(&updated);
+        assert_eq!(read(&channels[0], &payloads[0]), [Hint::Updated(vec![run(8), run(9)])]);
         let read_back: Vec<RunKey> = hints
             .into_iter()
             .filter_map(|hint| if let Hint::Closed(runs) = hint { Some(runs) } else { None })
