@@ -32,7 +32,8 @@ async fn connect(database: &TestDatabase) -> PgConnection {
 /// The server process whose last statement calls a function.
 async fn backend_of(connection: &mut PgConnection, function: &str) -> u32 {
     let query =
-        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%dacapo.' || $1 || '(%' AND pid <> pg_backend_pid()";
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%dacapo.' || $1 || '(%' AND pid <> pg_backend_pid()
+        AND datname = current_database()";
     sqlx::query(query).bind(function).fetch_one(connection).await.unwrap().get::<i32, _>("pid") as u32
 }
 
