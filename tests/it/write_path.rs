@@ -31,8 +31,7 @@ async fn connect(database: &TestDatabase) -> PgConnection {
 
 /// The server process whose last statement calls a function.
 async fn backend_of(connection: &mut PgConnection, function: &str) -> u32 {
-    let query =
-        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%dacapo.' || $1 || '(%' AND pid <> pg_backend_pid()
+    let query = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%dacapo.' || $1 || '(%' AND pid <> pg_backend_pid()
         AND datname = current_database()";
     sqlx::query(query).bind(function).fetch_one(connection).await.unwrap().get::<i32, _>("pid") as u32
 }
@@ -60,7 +59,7 @@ async fn a_lone_start_and_its_end_are_told_by_the_flush_that_writes_them() {
     assert!(news.payload().contains(&run.run_id.0.simple().to_string()), "{}", news.payload());
     assert!(news.payload().ends_with(":\"done\""), "the end goes along: {}", news.payload());
     assert_eq!(news.process_id(), backend_of(&mut connection, "append_v2").await);
-    lab.await_hint(&mut here, |hint| *hint == Hint::Closed(vec![run])).await;
+    lab.await_hint(&mut here, |hint| matches!(hint, Hint::Ended(ended) if ended[0].0 == run)).await;
     store.close().await;
 }
 

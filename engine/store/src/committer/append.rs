@@ -8,7 +8,7 @@ use std::{
 use dacapo_core::{
     Event, EventKind, RunKey, RunStatus, Transition, WorkerId,
     limits::FLUSH_ITEMS_MAX,
-    store::{Hint, RunWrite, StoreError, WriteOutcome},
+    store::{RunWrite, StoreError, WriteOutcome},
     transition::ProblemChange,
 };
 use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
@@ -168,7 +168,7 @@ impl Append {
     fn hint(&self, work: &Encoded, told: bool) {
         let transition = &work.transition;
         if told {
-            self.hints.publish_here(&Hint::Closed(vec![transition.key]));
+            self.hints.closed_here(transition.key, transition.events.last().and_then(end));
         } else if transition.closes.is_some() {
             match transition.events.last().and_then(end) {
                 Some(end) => self.hints.ended(transition.key, end),

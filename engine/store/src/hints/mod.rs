@@ -144,10 +144,12 @@ impl Hints {
 
     /// What other processes are to hear of a run that closed, with its end where that fits in.
     pub(crate) fn say_closed(run: RunKey, end: Option<End>) -> Notification {
-        wire::notification(&match end {
-            Some(end) => News { ended: vec![(run, end)], ..News::default() },
-            None => News { closed: vec![run], ..News::default() },
-        })
+        wire::notification(&News::of_closed(run, end))
+    }
+
+    /// Tells this process only that a run closed.
+    pub(crate) fn closed_here(&self, run: RunKey, end: Option<End>) {
+        self.tell_here(&News::of_closed(run, end));
     }
 
     /// Tells this process only.
@@ -233,7 +235,7 @@ impl Hints {
         lock(&self.shared.news).closed.push(run);
     }
 
-    /// A run ended in a way that other processes can be told in full. This one knows.
+    /// A run ended in a way that can be told in full.
     pub(crate) fn ended(&self, run: RunKey, end: End) {
         lock(&self.shared.news).ended.push((run, end));
     }
@@ -314,9 +316,11 @@ impl Hints {
         if !inbox.is_empty() {
             self.publish_here(&Hint::Inbox(inbox));
         }
-        let closed: Vec<RunKey> = news.closed.iter().chain(news.ended.iter().map(|(run, _)| run)).copied().collect();
-        if !closed.is_empty() {
-            self.publish_here(&Hint::Closed(closed));
+        if !news.closed.is_empty() {
+            self.publish_here(&Hint::Closed(news.closed.clone()));
+        }
+        if !news.ended.is_empty() {
+            self.publish_here(&Hint::Ended(news.ended.iter().map(|(run, end)| (*run, end.result())).collect()));
         }
         let asked: Vec<RunKey> = own.iter().filter_map(|worker| news.asked.get(worker)).flatten().copied().collect();
         if !asked.is_empty() {
@@ -340,6 +344,13 @@ impl Hints {
 }
 
 impl News {
+    fn of_closed(run: RunKey, end: Option<End>) -> Self {
+        match end {
+            Some(end) => Self { ended: vec![(run, end)], ..Self::default() },
+            None => Self { closed: vec![run], ..Self::default() },
+        }
+    }
+
     fn add(&mut self, what: Later) {
         match what {
             Later::RunsReady(queue) => self.runs_ready.insert(queue),

@@ -60,6 +60,12 @@ impl End {
     pub(crate) fn new(closed_at: Timestamp, value: &Payload) -> Option<Self> {
         (value.as_json().len() <= END_BYTES_MAX).then(|| Self { closed_at, value: value.clone() })
     }
+
+    /// The end as those who wait for it get it.
+    pub(super) fn result(&self) -> RunResult {
+        let (closed_at, result) = (self.closed_at, Some(self.value.clone()));
+        RunResult { status: RunStatus::Completed, result, failure: None, closed_at, successor: None }
+    }
 }
 
 /// The channel for messages to runs of a worker.
@@ -186,10 +192,9 @@ fn read_closed(mut payload: &str) -> Option<Vec<Hint>> {
         let (length, rest) = rest.split_once(':')?;
         let (value, rest) = rest.split_at_checked(length.parse().ok()?)?;
         payload = rest;
-        let result = Some(Payload::from_json("result", value.to_owned()).ok()?);
+        let value = Payload::from_json("result", value.to_owned()).ok()?;
         let closed_at = Timestamp(i64::from_str_radix(closed_at, 16).ok()?);
-        ended
-            .push((run, RunResult { status: RunStatus::Completed, result, failure: None, closed_at, successor: None }));
+        ended.push((run, End { closed_at, value }.result()));
     }
     let closed = (!closed.is_empty()).then_some(Hint::Closed(closed));
     Some(closed.into_iter().chain((!ended.is_empty()).then_some(Hint::Ended(ended))).collect())
