@@ -8,6 +8,7 @@ mod bench;
 mod chains;
 mod contract;
 mod database;
+mod figures;
 mod fleet;
 mod histories;
 mod links;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dacapo::{Engine, Worker, prelude::*};
-use dacapo_core::{Namespace, Store, store::Hint};
+use dacapo_core::{MessageBody, Namespace, Payload, Store, store::Hint};
 use dacapo_store::PgStore;
 use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgListener};
 
@@ -216,6 +216,81 @@ async fn updates_and_answers_are_told_to_the_process_that_waits() {
     eprintln!("a query took {:?}", begun.elapsed());
     assert_eq!(answer.unwrap(), 13);
     run.terminate("enough").await.unwrap();
+    worker.stop();
+    worker.stopped().await.unwrap();
+    store.close().await;
+}
+
+const NUMBER: Signal<u64> = Signal::new("number");
+
+#[workflow]
+async fn collects(ctx: WorkflowContext, count: u64) -> Result<u64, WorkflowError> {
+    let mut sum = 0;
+    for _ in 0..count {
+        sum += ctx.receive(&NUMBER).await?;
+    }
+    Ok(sum)
+}
+
+const PUT: &str = "
+INSERT INTO dacapo.inbox (shard, run_id, message, body)
+SELECT r.shard, r.run_id, gen_random_uuid(), $2 FROM dacapo.runs_open r, generate_series(1, $1) n
+ WHERE r.owner IS NOT NULL AND (r.workflow_id = 'long') = $3";
+
+const OWNED: &str = "SELECT shard, run_id, owner FROM dacapo.runs_open WHERE owner IS NOT NULL";
+
+/// One read takes 5,000 messages. What it leaves is read without waiting for the renewal of the lease, whether many runs
+/// have so much together or one has it alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inboxes_that_hold_more_than_one_read_takes_are_read_to_their_ends() {
+    const RUNS: usize = 13;
+    let database = fresh("inboxes").await;
+    let (store, _) = lab(&database).await;
+    let engine = Engine::new(Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
+    let worker = Worker::new(&engine).task_queue("q").workflow(collects).configure(|options| {
+        // No renewal comes to help.
+        (options.lease, options.lease_renewal) = (Duration::from_secs(600), Duration::from_secs(300));
+    });
+    let worker = worker.start().unwrap();
+    let client = Client::new(&engine);
+    let mut runs = Vec::new();
+    for number in 1..RUNS {
+        runs.push(client.start(collects, 1_000).id(format!("run-{number}")).task_queue("q").await.unwrap());
+    }
+    runs.push(client.start(collects, 7_000).id("long").task_queue("q").await.unwrap());
+    let mut connection = connect(&database).await;
+    let owned = async {
+        loop {
+            let owned = sqlx::query(OWNED).fetch_all(&mut connection).await.unwrap();
+            if owned.len() == RUNS {
+                return owned;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let owned = tokio::time::timeout(PATIENCE, owned).await.expect("the worker owns all runs");
+    let signal = MessageBody::Signal {
+        name: "number".into(),
+        input: Payload::encode("n", &2).unwrap(),
+        identity: String::new(),
+    };
+    let signal = serde_json::to_vec(&signal).unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    for (count, long) in [(1_000, false), (7_000, true)] {
+        sqlx::query(PUT).bind(count).bind(&signal).bind(long).execute(&mut *transaction).await.unwrap();
+    }
+    let channel = format!("dacapo_w_{}", owned[0].get::<uuid::Uuid, _>("owner").simple());
+    let key = |row: &sqlx::postgres::PgRow| {
+        format!("{:02x}{}", row.get::<i16, _>("shard"), row.get::<uuid::Uuid, _>("run_id").simple())
+    };
+    let keys: String = owned.iter().map(key).collect();
+    sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(keys).execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    for (run, count) in runs.into_iter().zip([vec![1_000; RUNS - 1], vec![7_000]].concat()) {
+        let sum = tokio::time::timeout(PATIENCE, run.result()).await.expect("it has all its messages").unwrap();
+        assert_eq!(sum, 2 * count);
+    }
+    assert!(store.verify().await.unwrap().is_empty());
     worker.stop();
     worker.stopped().await.unwrap();
     store.close().await;

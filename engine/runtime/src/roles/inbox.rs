@@ -1,11 +1,12 @@
 //! Brings messages from the inboxes of this process's runs to their threads.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use dacapo_core::RunKey;
+use dacapo_core::{MessageId, RunKey};
 use tokio::sync::Notify;
 
 use crate::owner::{Context, Owners};
@@ -15,6 +16,13 @@ const MESSAGES_AT_ONCE: i64 = 5_000;
 
 /// The runs whose inboxes are read at once; with more, all of this process's are read, in turn.
 const NAMED_RUNS_MAX: usize = 1_000;
+
+/// The wait before an inbox that holds more than one read takes is read again: what was read is consumed meanwhile. Doubles
+/// while nothing is.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// The longest such wait.
+const AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Which inboxes are to be read.
 #[derive(Debug, Default)]
@@ -68,28 +76,55 @@ impl Mail {
     }
 }
 
+/// Runs that alone have more messages than a read takes: the one with which the last read began, and how often in a row.
+type Full = HashMap<RunKey, (MessageId, u32)>;
+
 /// Reads inboxes for as long as it is polled.
 pub(crate) async fn read_inboxes(context: Arc<Context>, owners: Owners, mail: Arc<Mail>) {
+    let mut full = Full::new();
     loop {
-        let runs = mail.next(&owners).await;
+        let mut runs = mail.next(&owners).await;
+        runs.sort_unstable();
         for some in runs.chunks(NAMED_RUNS_MAX) {
-            read(&context, &owners, some).await;
+            read(&context, &owners, &mail, some, &mut full).await;
         }
     }
 }
 
-async fn read(context: &Context, owners: &Owners, runs: &[RunKey]) {
-    match context.store.inbox(context.worker, runs, MESSAGES_AT_ONCE).await {
-        Ok(messages) => {
-            if messages.len() as i64 >= MESSAGES_AT_ONCE {
-                // What was read is not consumed yet; the next look is left to the lease's renewal.
-                tracing::debug!("inboxes hold more than one read takes");
-            }
-            for (run, message) in messages {
-                owners.message(run, message);
-            }
+/// Reads the inboxes of runs, which are sorted. What is read is in their order, too: a read that takes all it may ends in the
+/// middle of a run, and the next one begins there. A run that alone has more than that is read again when it has consumed
+/// some; one that consumes nothing is asked less and less often, and then left to the renewal of the lease.
+async fn read(context: &Context, owners: &Owners, mail: &Arc<Mail>, mut runs: &[RunKey], full: &mut Full) {
+    while !runs.is_empty() {
+        let messages = match context.store.inbox(context.worker, runs, MESSAGES_AT_ONCE).await {
+            Ok(messages) => messages,
+            // The renewal of the lease looks at the inboxes again.
+            Err(error) => return tracing::debug!(%error, "inboxes cannot be read"),
+        };
+        let is_full = messages.len() as i64 >= MESSAGES_AT_ONCE;
+        let first = messages.first().map(|(run, message)| (*run, message.id));
+        let last = messages.last().map(|(run, _)| *run);
+        for (run, message) in messages {
+            owners.message(run, message);
         }
-        // The renewal of the lease looks at the inboxes again.
-        Err(error) => tracing::debug!(%error, "inboxes cannot be read"),
+        let (Some((run, message)), Some(last)) = (first.filter(|_| is_full), last) else {
+            full.retain(|run, _| runs.binary_search(run).is_err());
+            return;
+        };
+        if run < last {
+            runs = &runs[runs.partition_point(|run| *run < last)..];
+            continue;
+        }
+        let times = full.get(&run).filter(|(began, _)| *began == message).map_or(0, |(_, times)| times + 1);
+        full.insert(run, (message, times));
+        let wait = AGAIN * 2_u32.saturating_pow(times);
+        if wait <= AGAIN_MAX {
+            let mail = Arc::clone(mail);
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                mail.wanted(&[run]);
+            });
+        }
+        runs = &runs[runs.partition_point(|it| *it <= run)..];
     }
 }
