@@ -38,6 +38,8 @@ pub(crate) enum Scenario {
 impl Scenario {
     /// Every scenario, in the order of `all`.
     pub(super) const EACH: [Self; 12] = [
+        // First, while the server has nothing to clean up after others.
+        Self::Idle,
         Self::Noop,
         Self::Sequence,
         Self::Fanout,
@@ -49,7 +51,6 @@ impl Scenario {
         Self::Backlog,
         Self::Waiting,
         Self::History,
-        Self::Idle,
     ];
 
     /// The name on the command line and in the report.

@@ -76,7 +76,7 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
     let database = database::fresh("bench_all").await;
     let reports = bench(&database, &["all", "--count", "100", "--workers", "2"]);
     let names: Vec<&str> = reports.iter().filter_map(|report| report["scenario"].as_str()).collect();
-    let all = "noop sequence fanout children latency mixed signals timers backlog waiting history idle";
+    let all = "idle noop sequence fanout children latency mixed signals timers backlog waiting history";
     assert_eq!(names, all.split(' ').collect::<Vec<_>>());
     let of = |name: &str| &reports[names.iter().position(|other| *other == name).expect("it is there")];
     for name in ["noop", "latency", "backlog"] {
