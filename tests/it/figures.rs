@@ -16,7 +16,7 @@ const BEGIN: &str = "<!-- made from docs/bench-all.json: begin -->\n";
 const END: &str = "<!-- end -->\n";
 
 const HEAD: &str = "\
-| scenario | measured | start to result, p50 and p99 in ms | CPU of client + worker + Postgres, µs | rows, commits, WAL bytes |
+| scenario | measured | start to result, p50 and p99 in ms | a workflow: CPU of client + worker + Postgres in µs | rows, commits, bytes of WAL |
 |---|---|---|---|---|
 ";
 

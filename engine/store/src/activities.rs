@@ -101,7 +101,8 @@ impl PgStore {
                 .fetch_all(&self.hot)
                 .await
                 .map_err(store_error)?;
-            self.removed.note(Queue::Activities, rows.len());
+            // One row says that the claimer lives.
+            self.removed.note(Queue::Activities, rows.len().saturating_sub(1));
             let mut lives = false;
             for row in &rows {
                 if row.get::<Option<i16>, _>("shard").is_some() {

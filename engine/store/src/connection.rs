@@ -86,10 +86,11 @@ pub(crate) fn hot_pool(options: PgConnectOptions) -> PgPool {
     pool(HOT_POOL_CONNECTIONS).connect_lazy_with(hot(options))
 }
 
-/// Makes the pool for lists and descriptions, planned anew each time.
+/// Makes the pool for lists and descriptions, planned anew each time. A vacuum that is left to another process is nothing
+/// to be warned of.
 pub(crate) fn read_pool(options: PgConnectOptions) -> PgPool {
-    pool(READ_POOL_CONNECTIONS)
-        .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")]))
+    let settings = [("plan_cache_mode", "force_custom_plan"), ("jit", "off"), ("client_min_messages", "error")];
+    pool(READ_POOL_CONNECTIONS).connect_lazy_with(options.options(settings))
 }
 
 /// Makes the pool for transactions of users, whose statements are none of the engine's business.

@@ -74,7 +74,12 @@ pub(crate) async fn who_waits_hears_of_the_end(lab: Lab) {
     let run = owner.key();
     assert!(lab.store.results(&[run]).await.unwrap().is_empty());
     owner.write(task(vec![complete()])).await;
-    lab.await_hint(&mut hints, |hint| matches!(hint, Hint::Closed(runs) if runs.contains(&run))).await;
+    let tells = |hint: &Hint| match hint {
+        Hint::Closed(runs) => runs.contains(&run),
+        Hint::Ended(ends) => ends.iter().any(|(ended, _)| *ended == run),
+        _ => false,
+    };
+    lab.await_hint(&mut hints, tells).await;
     assert_eq!(lab.store.results(&[run]).await.unwrap().len(), 1);
 }
 

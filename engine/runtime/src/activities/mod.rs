@@ -8,7 +8,7 @@ mod heartbeat;
 mod local;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +17,7 @@ use std::{
 
 use dacapo_core::{
     ActivityId, ActivityOutcome, ActivityType, Payload, RunKey, Store, WorkerId,
-    store::{ActivityClaimRef, ClaimedActivity},
+    store::{ActivityClaimRef, ClaimedActivity, LoadedRun},
     transition::ActivityTask,
 };
 use tokio::{runtime::Handle, sync::Semaphore};
@@ -72,6 +72,24 @@ pub(crate) struct ActivityPool {
 impl std::fmt::Debug for ActivityPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ActivityPool").field("types", &self.types).finish_non_exhaustive()
+    }
+}
+
+/// Claimed attempts that ran here at a moment: each reports its end to the database.
+#[derive(Debug)]
+pub(crate) struct Reporting(HashSet<(RunKey, ActivityId)>);
+
+impl Reporting {
+    /// Takes the claims of these attempts out of a run that was read after that moment. One may have ended since: the run was
+    /// read with the claim, the attempt is not here any more, and its outcome waits in the inbox. Whoever took it for lost
+    /// would throw that outcome away. An attempt that did not run at the moment and that the read shows as claimed by this
+    /// process is lost indeed, because an attempt is here until its end is told.
+    pub(crate) fn leave_out(&self, loaded: &mut LoadedRun) {
+        for (row, claimer) in &mut loaded.activities {
+            if self.0.contains(&(loaded.key, row.activity_id)) {
+                *claimer = None;
+            }
+        }
     }
 }
 
@@ -155,6 +173,11 @@ impl ActivityPool {
     /// The attempt of an activity that runs here for its run's owner in this process.
     pub(crate) fn local_attempt(&self, run: RunKey, activity_id: ActivityId) -> Option<u32> {
         self.lock().get(&(run, activity_id)).filter(|running| !running.claimed).map(|running| running.attempt)
+    }
+
+    /// The claimed attempts that run here, to be asked for before runs are read ([`Reporting::leave_out`]).
+    pub(crate) fn reporting(&self) -> Reporting {
+        Reporting(self.lock().iter().filter(|(_, running)| running.claimed).map(|(key, _)| *key).collect())
     }
 
     /// Whether any attempt of a claimed row of this activity runs here.
@@ -249,5 +272,64 @@ impl ActivityPool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(RunKey, ActivityId), Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dacapo_core::{Payload, Shard, Timestamp, transition::ActivityRow};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn row(run: RunKey, activity_id: ActivityId) -> ActivityRow {
+        let task = ActivityTask {
+            run,
+            namespace: dacapo_core::Namespace::default_namespace(),
+            workflow_id: "w".into(),
+            workflow_type: "flow".into(),
+            activity_id,
+            activity_type: "act".into(),
+            task_queue: "q".into(),
+            input: Payload::null(),
+            attempt: 1,
+            scheduled_at: Timestamp(1),
+            attempt_scheduled_at: Timestamp(1),
+            schedule_to_close_at: None,
+            schedule_to_start_ms: None,
+            start_to_close_ms: None,
+            heartbeat_ms: None,
+            last_heartbeat: None,
+            priority: 3,
+            correlation_id: String::new(),
+        };
+        ActivityRow {
+            activity_id,
+            attempt: 1,
+            visible_at: Timestamp(1),
+            claimed_by_owner: true,
+            last_failure: None,
+            last_heartbeat: None,
+            state: Default::default(),
+            task: Box::new(task),
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_ran_when_its_run_was_read_is_left_to_its_report() {
+        let (run, worker) =
+            (RunKey { shard: Shard(0), run_id: dacapo_core::RunId(Uuid::from_u128(1)) }, WorkerId(Uuid::from_u128(2)));
+        let activities = vec![(row(run, 1), Some(worker)), (row(run, 2), Some(worker))];
+        let mut loaded = LoadedRun {
+            key: run,
+            owner: Some(worker),
+            owner_epoch: 2,
+            events: Vec::new(),
+            inbox: Vec::new(),
+            activities,
+        };
+        Reporting(HashSet::from([(run, 1)])).leave_out(&mut loaded);
+        let claimers: Vec<Option<WorkerId>> = loaded.activities.iter().map(|(_, claimer)| *claimer).collect();
+        assert_eq!(claimers, [None, Some(worker)], "the other one ran nowhere: it is lost");
     }
 }

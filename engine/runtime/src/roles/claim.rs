@@ -20,8 +20,8 @@ const RETRY: Duration = Duration::from_millis(250);
 /// The wait for room when every run in memory has something to do.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
 
-/// The share of a claim's time that a worker pauses after it found nothing: news reaches all workers, one of them takes
-/// what there is, and the others must not look for it all the time.
+/// A worker whose claim found nothing pauses so many times as long as the claim took: news reaches all workers, one of them
+/// takes what there is, and the others must not look for it all the time.
 const EMPTY_PAUSE: u32 = 2;
 
 /// The longest such pause.
@@ -73,6 +73,7 @@ pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<
 }
 
 async fn claim_once(context: &Context, owners: &Owners, mail: &Mail, claim: RunClaim) -> Result<usize, StoreError> {
+    let reporting = context.pool.reporting();
     let claimed = context.store.claim_runs(context.worker, &claim).await.inspect_err(|_| {
         // It may go through all the same, now or later.
         context.claim_lost.store(true, Ordering::Relaxed);
@@ -83,7 +84,10 @@ async fn claim_once(context: &Context, owners: &Owners, mail: &Mail, claim: RunC
         mail.wanted(&mine);
     }
     let taken = claimed.runs.len() + claimed.stale.len() + claimed.skipped;
-    claimed.runs.into_iter().for_each(|run| owners.claimed(run));
+    for mut run in claimed.runs {
+        reporting.leave_out(&mut run);
+        owners.claimed(run);
+    }
     Ok(taken)
 }
 

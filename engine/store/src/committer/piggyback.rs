@@ -46,7 +46,8 @@ impl Piggyback {
                 self.took(begun, Instant::now());
                 Ok(Some(done))
             }
-            Err(sqlx::Error::Database(error)) => {
+            // Class 57 is the server's own end, which may have come after the commit: the outcome is unknown.
+            Err(sqlx::Error::Database(error)) if !error.code().is_some_and(|code| code.starts_with("57")) => {
                 tracing::debug!(%error, "a flush with a notification was refused; it is tried without");
                 *self.lock() = begun + REFUSED_PAUSE;
                 Ok(None)
