@@ -237,7 +237,7 @@ async fn outlive(name: &str, requests: Vec<StartWorkflow>, between_kills: Durati
     let database = database::fresh(name).await;
     let engine = Engine::new(Arc::new(database.store().await) as _).await.unwrap();
     let client = engine.client();
-    let mut workers: Vec<Killed> = (0..3).map(|_| spawn(&database.url)).collect();
+    let first_workers: Vec<Killed> = (0..3).map(|_| spawn(&database.url)).collect();
     let mut results: JoinSet<(usize, u64)> = JoinSet::new();
     for (place, request) in requests.into_iter().enumerate() {
         let client = client.clone();
@@ -250,7 +250,8 @@ async fn outlive(name: &str, requests: Vec<StartWorkflow>, between_kills: Durati
     }
     let began = Instant::now();
     tokio::time::timeout(PATIENCE, owned(&database)).await.expect("a worker takes a run");
-    workers = (0..3).map(|_| spawn(&database.url)).collect();
+    drop(first_workers);
+    let mut workers: Vec<Killed> = (0..3).map(|_| spawn(&database.url)).collect();
     let mut values = vec![0; results.len()];
     let (mut kills, mut ended) = (3, 0);
     let mut kill = tokio::time::interval(between_kills);
