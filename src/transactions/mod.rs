@@ -26,13 +26,10 @@ pub enum TransactionError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The transaction is on a database that does not hold the runs.
-    #[error(
-        "the transaction is on another database than the runs: begin it on the database of the engine's URL, or send \
-         without a transaction and make the step before it safe to repeat"
-    )]
+    #[error("{}", EnlistError::Elsewhere)]
     Elsewhere,
     /// The connection is in no transaction.
-    #[error("the connection is in no transaction: begin one with `pool.begin()`, or send without `in_transaction`")]
+    #[error("{}", EnlistError::NoTransaction)]
     NoTransaction,
     /// The engine keeps its runs in memory, as in tests.
     #[error(

@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
+use crate::reference::{grouped, page};
+
 const PAGE: &str = "docs/performance.md";
 
 /// The report that the table shows.
@@ -20,10 +22,6 @@ const HEAD: &str = "\
 |---|---|---|---|---|
 ";
 
-fn path(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
 fn number(report: &Value, pointer: &str) -> f64 {
     report.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} is a number in {report}"))
 }
@@ -34,9 +32,7 @@ fn round(number: f64) -> String {
         return format!("{number:.1}");
     }
     let step = 10_f64.powi((number.log10().floor() as i32 - 2).max(0));
-    let digits = format!("{:.0}", (number / step).round() * step);
-    let grouped: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|it| std::str::from_utf8(it).unwrap()).collect();
-    grouped.join(",")
+    grouped(((number / step).round() * step) as u64)
 }
 
 /// What only this scenario tells, or its throughput.
@@ -110,15 +106,15 @@ fn row(report: &Value) -> String {
 
 #[test]
 fn the_table_of_figures_is_that_of_the_report() {
-    let report = fs::read_to_string(path(REPORT)).expect("the report is there");
-    let reports: Vec<Value> = serde_json::from_str(&report).expect("it is JSON");
+    let reports: Vec<Value> = serde_json::from_str(&page(REPORT)).expect("it is JSON");
     let table: String = reports.iter().map(row).collect();
-    let page = fs::read_to_string(path(PAGE)).expect("the page is there");
-    let (head, rest) = page.split_once(BEGIN).expect("the table has a beginning");
+    let text = page(PAGE);
+    let (head, rest) = text.split_once(BEGIN).expect("the table has a beginning");
     let (shown, tail) = rest.split_once(END).expect("the table has an end");
     let wanted = format!("{HEAD}{table}");
     if std::env::var_os(WRITE).is_some() {
-        fs::write(path(PAGE), format!("{head}{BEGIN}{wanted}{END}{tail}")).expect("the page can be written");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+        fs::write(path, format!("{head}{BEGIN}{wanted}{END}{tail}")).expect("the page can be written");
         return;
     }
     assert_eq!(shown, wanted, "write the table anew: {WRITE}=1 cargo test --all-features --test it figures");

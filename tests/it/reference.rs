@@ -8,12 +8,12 @@ use dacapo::{
     runtime::QUERY_TIMEOUT,
 };
 
-fn page(path: &str) -> String {
+pub(crate) fn page(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the page is there")
 }
 
 /// Writes a number with a comma after each thousand.
-fn grouped(number: impl TryInto<u64, Error: std::fmt::Debug>) -> String {
+pub(crate) fn grouped(number: impl TryInto<u64, Error: std::fmt::Debug>) -> String {
     let digits = number.try_into().expect("limits are positive").to_string();
     let head = digits.len() % 3;
     let mut groups: Vec<&str> = (head..digits.len()).step_by(3).map(|at| &digits[at..at + 3]).collect();

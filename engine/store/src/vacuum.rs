@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -48,13 +48,10 @@ impl Queue {
 
     /// Another process that vacuums the table, or a user who may not, makes it a warning. Truncating the table would lock
     /// it; and the index is what matters, however small its part of the rows is.
-    fn statement(self) -> &'static str {
-        match self {
-            Self::Ready => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.ready",
-            Self::Activities => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.activities",
-            Self::Timers => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.timers",
-            Self::Outbox => "VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.outbox",
-        }
+    fn statement(self) -> AssertSqlSafe<String> {
+        // The names are those above.
+        let table = self.table();
+        AssertSqlSafe(format!("VACUUM (SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP on, PARALLEL 0) dacapo.{table}"))
     }
 }
 
