@@ -31,6 +31,7 @@ unit:
 	$(CARGO) test --workspace $(FEATURES)
 
 smoke:
+	@mkdir -p target
 	$(CARGO) run -q $(FEATURES) --bin dacapo -- demo --json > target/demo.json
 	@grep -q '"status":"completed"' target/demo.json && echo "the demo completed"
 
