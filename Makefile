@@ -22,6 +22,10 @@ fmt:
 
 clippy:
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	@for features in "" dev server builtin cli; do \
+	  echo "clippy of the library with features '$$features'"; \
+	  $(CARGO) clippy -q -p dacapo --lib --features "$$features" -- -D warnings || exit 1; \
+	done
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(FEATURES)
