@@ -65,7 +65,7 @@ const ROW_BYTES: &str = "
 SELECT count(DISTINCT r.run_id) AS runs, count(*) AS rows, coalesce(avg(octet_length(h.events)), 0)::float8 AS bytes
   FROM (SELECT shard, run_id FROM dacapo.runs_closed
          WHERE namespace = $1 AND task_queue = $2 ORDER BY started_at DESC LIMIT $3) r
-  JOIN dacapo.history h USING (shard, run_id)";
+  JOIN dacapo.transitions h USING (shard, run_id)";
 
 // Times of the ends of runs as microseconds: the first, those by which a tenth and nine tenths had ended, the last.
 const ENDS: &str = "
@@ -81,12 +81,13 @@ const CLOSED_SO_FAR: &str = "
 SELECT n_tup_ins AS closed FROM pg_stat_user_tables WHERE schemaname = 'dacapo' AND relname = 'runs_closed'";
 
 const RESULTS: &str = "
-SELECT convert_from(result, 'UTF8')::bigint AS value FROM dacapo.runs_closed
- WHERE namespace = $1 AND task_queue = $2 AND workflow_type = $3 AND status = 'Completed'";
+SELECT (e.attributes ->> 'result')::bigint AS value
+  FROM dacapo.runs_closed c JOIN dacapo.events e USING (shard, run_id)
+ WHERE c.namespace = $1 AND c.task_queue = $2 AND c.workflow_type = $3 AND e.event_type = 'WorkflowExecutionCompleted'";
 
 const ROWS_OF_RUN: &str = "
 SELECT first_event_id, (extract(epoch FROM written_at) * 1000000)::bigint AS written_us, octet_length(events)::bigint AS bytes
-  FROM dacapo.history WHERE shard = $1 AND run_id = $2 ORDER BY first_event_id";
+  FROM dacapo.transitions WHERE shard = $1 AND run_id = $2 ORDER BY first_event_id";
 
 /// What Postgres has counted.
 #[derive(Debug, Clone, Copy)]

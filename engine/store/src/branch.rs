@@ -25,7 +25,7 @@ use crate::{
 
 const LOCK: &str = "SELECT owner FROM dacapo.runs_open WHERE shard = $1 AND run_id = $2 FOR UPDATE";
 
-const HISTORY: &str = "SELECT h.first_event_id, h.events FROM dacapo.history h
+const HISTORY: &str = "SELECT h.first_event_id, h.events FROM dacapo.transitions h
     WHERE h.shard = $1 AND h.run_id = $2 ORDER BY h.first_event_id";
 
 const REQUESTED: &str = "SELECT run_id FROM dacapo.start_requests

@@ -10,25 +10,25 @@ use uuid::Uuid;
 use crate::{
     PgStore,
     error::{corrupt, store_error},
-    load::{read_events, read_failure},
+    load::read_events,
     ownership::key,
     time::PgTime,
 };
 
-/// The end as the row says it; where the value was too large for the row, the last row of the history.
+/// How runs ended, with their last transitions; those of runs that closed before migration 12 are rows of history.
 const RESULTS: &str = "
-SELECT c.shard, c.run_id, c.status, c.result, c.failure, c.closed_at, c.successor, h.first_event_id, h.events AS last_events
+SELECT c.shard, c.run_id, c.status, c.closed_at, c.successor, COALESCE(c.final_event_id, h.first_event_id) AS first_event_id,
+       COALESCE(c.final_events, h.events) AS last_events
   FROM unnest($1::int2[], $2::uuid[]) k (shard, run_id),
        LATERAL (SELECT * FROM dacapo.runs_closed c WHERE c.shard = k.shard AND c.run_id = k.run_id OFFSET 0) c
   LEFT JOIN LATERAL (SELECT h.first_event_id, h.events FROM dacapo.history h
-                      WHERE h.shard = c.shard AND h.run_id = c.run_id AND c.result IS NULL AND c.failure IS NULL
-                        AND c.status IN ('Completed', 'Failed', 'Canceled')
+                      WHERE h.shard = c.shard AND h.run_id = c.run_id AND c.final_events IS NULL
                       ORDER BY h.first_event_id DESC LIMIT 1) h ON true";
 
 const HISTORY: &str = "
-SELECT h.first_event_id, h.owner_epoch, h.written_at, h.events FROM dacapo.history h
+SELECT h.first_event_id, h.owner_epoch, h.written_at, h.events FROM dacapo.transitions h
  WHERE h.shard = $1 AND h.run_id = $2
-   AND h.first_event_id >= (SELECT coalesce(max(p.first_event_id), 1) FROM dacapo.history p
+   AND h.first_event_id >= (SELECT coalesce(max(p.first_event_id), 1) FROM dacapo.transitions p
                              WHERE p.shard = $1 AND p.run_id = $2 AND p.first_event_id <= $3)
  ORDER BY h.first_event_id LIMIT $4";
 
@@ -94,11 +94,10 @@ impl PgStore {
 pub(crate) fn read_result(row: &PgRow) -> StoreResult<RunResult> {
     let run = key(row);
     let status = read_status(row.get("status"))?;
-    let mut result = row.get::<Option<&[u8]>, _>("result").map(payload).transpose()?;
-    let mut failure = row.get::<Option<&[u8]>, _>("failure").map(|bytes| read_failure(run, bytes)).transpose()?;
-    if let Some(bytes) = row.get::<Option<&[u8]>, _>("last_events") {
-        (result, failure) = read_end(run, row.get("first_event_id"), bytes)?;
-    }
+    let (result, failure) = match row.get::<Option<&[u8]>, _>("last_events") {
+        Some(bytes) => read_end(run, row.get("first_event_id"), bytes)?,
+        None => return Err(StoreError::Corrupt { problem: format!("closed run {} has no last event", run.run_id) }),
+    };
     let successor = row.get::<Option<Uuid>, _>("successor").map(RunId);
     Ok(RunResult { status, result, failure, closed_at: row.get::<PgTime, _>("closed_at").0, successor })
 }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 9, name: "claim_from", sql: include_str!("../../../migrations/0009_claim_from.sql") },
     Migration { version: 10, name: "transactions", sql: include_str!("../../../migrations/0010_transactions.sql") },
     Migration { version: 11, name: "claim_order", sql: include_str!("../../../migrations/0011_claim_order.sql") },
+    Migration { version: 12, name: "final_events", sql: include_str!("../../../migrations/0012_final_events.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.

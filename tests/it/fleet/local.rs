@@ -68,7 +68,7 @@ async fn a_sequence_of_local_activities_is_a_row_each_and_nothing_else() {
     let history = run.history().await.unwrap();
     assert_eq!(markers(&history), (1..=LOCALS).collect::<Vec<_>>());
     assert!(!history.iter().any(|event| event.event.name().starts_with("ActivityTask")), "{history:#?}");
-    let rows = format!("dacapo.history WHERE run_id = '{}'", run.run_id().unwrap());
+    let rows = format!("dacapo.transitions WHERE run_id = '{}'", run.run_id().unwrap());
     assert_eq!(fleet.database.count(&rows).await as u64, 2 + LOCALS, "the start, the first task, then one each");
     assert_eq!(fleet.database.count("dacapo.activities").await, 0);
     fleet.finish().await;

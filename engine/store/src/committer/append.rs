@@ -6,7 +6,7 @@ use std::{
 };
 
 use dacapo_core::{
-    Event, EventKind, RunKey, RunStatus, Transition, WorkerId,
+    Event, EventKind, RunKey, Transition, WorkerId,
     limits::FLUSH_ITEMS_MAX,
     store::{RunWrite, StoreError, WriteOutcome},
     transition::ProblemChange,
@@ -25,14 +25,14 @@ use crate::{
     vacuum::{Queue, Removed},
 };
 
-const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
-    $16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45)";
+const APPEND: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v3($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,\
+    $16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43)";
 
 /// The parameters of [`APPEND`].
-const APPEND_PARAMETERS: usize = 45;
+const APPEND_PARAMETERS: usize = 43;
 
 /// The parameters of `dacapo.rows_v1` are the last ones of [`APPEND`], from here on.
-const FIRST_OF_ROWS: usize = 18;
+const FIRST_OF_ROWS: usize = 16;
 
 /// As [`APPEND`], with what only transitions between runs have. First rows of successors come behind those of the items.
 static APPEND_BETWEEN: LazyLock<String> = LazyLock::new(|| append_between("", ""));
@@ -51,31 +51,20 @@ fn append_between(more: &str, functions: &str) -> String {
     let (shards, runs) = (first + SUCCESSOR_SHARDS, first + SUCCESSOR_RUNS);
     format!(
         "SELECT a.applied, a.unconsumed, COALESCE(a.woken, '{{}}') || COALESCE(b.woken, '{{}}') AS woken{more}
-           FROM dacapo.append_v2({append}) a,
+           FROM dacapo.append_v3({append}) a,
                 LATERAL dacapo.between_v1($1, $2, $3, a.applied, {between}) b,
                 LATERAL dacapo.rows_v1($1 || ${shards}, $2 || ${runs}, b.owners, b.passed, {rows}) r (woken){functions}"
     )
 }
 
 /// [`APPEND`] without rows beside history: most transitions have none, and each array costs a microsecond or two.
-const APPEND_LEAN: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,\
-    $14,$15,$16,$17)";
+const APPEND_LEAN: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v3($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,\
+    $14,$15)";
 
 /// [`APPEND_LEAN`] of one run that closes, and the news of it if it does.
 const APPEND_SAYING: &str = "SELECT a.applied, a.unconsumed, a.woken,
-       CASE WHEN cardinality(a.applied) > 0 THEN pg_notify($18, $19) END
-  FROM dacapo.append_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17) a";
-
-/// The largest result that is kept in the closed run's row as well as in its last event. A larger one is read from there.
-const INLINE_RESULT_BYTES_MAX: usize = 4_096;
-
-/// How a run ends, as its row in `runs_closed` says it.
-#[derive(Debug)]
-struct Closing {
-    status: &'static str,
-    result: Option<Vec<u8>>,
-    failure: Option<Vec<u8>>,
-}
+       CASE WHEN cardinality(a.applied) > 0 THEN pg_notify($16, $17) END
+  FROM dacapo.append_v3($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15) a";
 
 /// A transition with its JSON.
 #[derive(Debug)]
@@ -85,7 +74,6 @@ pub(super) struct Encoded {
     owner_epoch: i32,
     events: Option<Vec<u8>>,
     problem: Option<Vec<u8>>,
-    closing: Option<Closing>,
     rows: EncodedRows,
     between: Option<Box<EncodedBetween>>,
 }
@@ -104,8 +92,7 @@ impl Encoded {
             ProblemChange::Set(problem) => Some(json(problem)),
             ProblemChange::Keep | ProblemChange::Clear => None,
         };
-        let closing = transition.closes.map(|status| Closing::new(status, &transition));
-        Self { transition, owner, owner_epoch, events, problem, closing, rows, between }
+        Self { transition, owner, owner_epoch, events, problem, rows, between }
     }
 
     /// What others are to hear of it, where [`APPEND_SAYING`] can say it.
@@ -116,21 +103,6 @@ impl Encoded {
         let lean =
             rows.is_empty() && self.between.is_none() && Graves::gather([&self.transition].into_iter()).is_none();
         lean.then(|| Hints::say_closed(self.transition.key, self.transition.events.last().and_then(end)))
-    }
-}
-
-impl Closing {
-    fn new(status: RunStatus, transition: &Transition) -> Self {
-        let (result, failure) = match transition.events.last().map(|event| &event.event) {
-            Some(EventKind::WorkflowExecutionCompleted(completed)) => (Some(completed.result.as_json().into()), None),
-            Some(EventKind::WorkflowExecutionCanceled(canceled)) => {
-                (canceled.details.as_ref().map(|details| details.as_json().into()), None)
-            }
-            Some(EventKind::WorkflowExecutionFailed(failed)) => (None, Some(json(&failed.failure))),
-            _ => (None, None),
-        };
-        let small = |bytes: &Vec<u8>| bytes.len() <= INLINE_RESULT_BYTES_MAX;
-        Self { status: status.as_str(), result: result.filter(small), failure: failure.filter(small) }
     }
 }
 
@@ -328,15 +300,13 @@ fn arguments(
     between: Option<&BetweenArrays<'_>>,
 ) -> Result<(&'static str, PgArguments), sqlx::error::BoxDynError> {
     let mut rows = RowArrays::default();
-    let (mut c_item, mut c_status, mut c_result, mut c_failure) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut c_item, mut c_status) = (Vec::new(), Vec::new());
     let (mut k_item, mut k_message) = (Vec::new(), Vec::new());
     for (place, item) in (1_i32..).zip(items) {
         rows.add(place, &item.transition, &item.rows);
-        if let Some(closing) = &item.closing {
+        if let Some(status) = item.transition.closes {
             c_item.push(place);
-            c_status.push(closing.status);
-            c_result.push(closing.result.as_deref());
-            c_failure.push(closing.failure.as_deref());
+            c_status.push(status.as_str());
         }
         for message in &item.transition.consumed {
             k_item.push(place);
@@ -357,11 +327,9 @@ fn arguments(
     arguments.add(items.iter().map(|item| item.events.as_deref()).collect::<Vec<_>>())?;
     arguments.add(transitions().map(|t| i16::from(t.problem != ProblemChange::Keep)).collect::<Vec<_>>())?;
     arguments.add(items.iter().map(|item| item.problem.as_deref()).collect::<Vec<_>>())?;
-    arguments.add(items.iter().map(|item| item.closing.is_some()).collect::<Vec<_>>())?;
+    arguments.add(transitions().map(|t| t.closes.is_some()).collect::<Vec<_>>())?;
     arguments.add(c_item)?;
     arguments.add(c_status)?;
-    arguments.add(c_result)?;
-    arguments.add(c_failure)?;
     arguments.add(k_item)?;
     arguments.add(k_message)?;
     if let Some(between) = between {

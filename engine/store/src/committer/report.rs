@@ -24,7 +24,7 @@ const REPORTED: &str =
     AND attempt = $4 AND claim_token = $5 AND reported) AS reported";
 
 const HISTORY: &str =
-    "SELECT first_event_id, events FROM dacapo.history WHERE shard = $1 AND run_id = $2 ORDER BY first_event_id";
+    "SELECT first_event_id, events FROM dacapo.transitions WHERE shard = $1 AND run_id = $2 ORDER BY first_event_id";
 
 /// A report with its JSON.
 #[derive(Debug)]

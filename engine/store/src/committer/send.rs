@@ -21,7 +21,7 @@ const SEND: &str = "SELECT is_open, owners, queues, too_many FROM dacapo.send_v1
 /// A closed run holds a message when its history names it; an open one may also have it in its inbox.
 const RECORDED: &str = "
 SELECT EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = $1 AND b.run_id = $2 AND b.message = $3)
-    OR EXISTS (SELECT FROM dacapo.history h WHERE h.shard = $1 AND h.run_id = $2
+    OR EXISTS (SELECT FROM dacapo.transitions h WHERE h.shard = $1 AND h.run_id = $2
                 AND position(convert_to('\"message_id\":\"' || $3::text || '\"', 'UTF8') IN h.events) > 0) AS recorded";
 
 /// A message with its JSON.

@@ -25,7 +25,7 @@ SELECT r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.task_qu
         SELECT c.shard, c.run_id, c.namespace, c.workflow_id, c.workflow_type, c.task_queue, c.status,
                c.started_at, c.events, NULL, c.owner_epoch, c.signals, false, false
           FROM dacapo.runs_closed c) r
-  LEFT JOIN dacapo.history h ON h.shard = r.shard AND h.run_id = r.run_id
+  LEFT JOIN dacapo.transitions h ON h.shard = r.shard AND h.run_id = r.run_id
  ORDER BY r.shard, r.run_id, h.first_event_id";
 
 const WAITING: &str = "
