@@ -275,7 +275,6 @@ impl Store for PgStore {
     }
 
     fn hints(&self) -> HintReceiver {
-        self.ask(Ask::Hints);
         self.hints.subscribe()
     }
 

@@ -7,6 +7,7 @@
 //! SQL, decisions (they are in core), and the code of workflows (it is behind [`crate::Executor`]).
 
 mod actor;
+mod launch;
 mod local;
 mod question;
 mod rest;
@@ -118,6 +119,8 @@ pub(crate) enum ToOwner {
     Started {
         key: RunKey,
         outcome: StoreResult<StartOutcome>,
+        /// The attempts that began with the commit.
+        launched: Vec<ActivityId>,
     },
     Claimed(Box<LoadedRun>),
     Input(RunKey, Input),
@@ -132,6 +135,8 @@ pub(crate) enum ToOwner {
         key: RunKey,
         epoch: i32,
         outcome: WriteOutcome,
+        /// The attempts that began with the commit.
+        launched: Vec<ActivityId>,
     },
     Loaded {
         key: RunKey,

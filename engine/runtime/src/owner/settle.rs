@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use dacapo_core::{
-    RunKey, limits,
+    ActivityId, RunKey, limits,
     store::{LoadedRun, ReleaseOutcome, ReleaseRun, StoreError, WriteOutcome},
     transition::TimerRow,
 };
@@ -24,8 +24,18 @@ const REJECTED_RETRY_MS: u64 = 10_000;
 
 impl WorkflowThread {
     /// Takes the answer to a write.
-    pub(super) fn written(&mut self, state: &mut State, key: RunKey, epoch: i32, outcome: WriteOutcome) {
-        let Some(actor) = state.actors.get_mut(&key).filter(|actor| actor.epoch == epoch) else { return };
+    pub(super) fn written(
+        &mut self,
+        state: &mut State,
+        key: RunKey,
+        epoch: i32,
+        outcome: WriteOutcome,
+        launched: &[ActivityId],
+    ) {
+        let Some(actor) = state.actors.get_mut(&key).filter(|actor| actor.epoch == epoch) else {
+            self.abandon(key, launched);
+            return;
+        };
         let Phase::Writing(after) = std::mem::replace(&mut actor.phase, Phase::Idle) else { return };
         match outcome {
             WriteOutcome::Applied => {
@@ -102,6 +112,11 @@ impl WorkflowThread {
         if more {
             state.dirty.push_back(key);
         }
+    }
+
+    /// Ends attempts that began for a run which was dropped while the write that scheduled them was under way.
+    pub(super) fn abandon(&self, key: RunKey, launched: &[ActivityId]) {
+        launched.iter().for_each(|activity_id| self.shared.context.pool.abandon(key, *activity_id));
     }
 
     /// Takes a run that began with the end of another, on the thread that its id names.

@@ -1,7 +1,7 @@
 //! A run that this process owns from its first moment: its start and its first step are one write.
 
 use dacapo_core::{
-    Run, RunKey, StartWorkflow,
+    ActivityId, Run, RunKey, StartWorkflow,
     store::{Reply, StartOutcome, StartWrite, StoreResult},
 };
 use tokio::sync::oneshot;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::{
     ToOwner,
     actor::{Actor, AfterCommit, Phase, Starting},
+    launch::Launch,
     thread::{State, WorkflowThread},
     timers::Alarm,
 };
@@ -56,7 +57,8 @@ impl WorkflowThread {
         let Phase::Starting(starting) = &mut actor.phase else { return };
         let Some(first) = starting.first.take() else { return };
         let (request, mut transition) = *first;
-        let (next, after) = step;
+        let (next, mut after) = step;
+        let launch = Launch::take(&mut after, context);
         if next.closes.is_none() {
             transition = transition.followed_by(next);
             starting.after = after;
@@ -68,17 +70,27 @@ impl WorkflowThread {
         let ready_at = transition.events[0].event_time;
         let write = StartWrite { request, transition, owner: Some(context.worker), ready_at };
         let reply = Reply::new(move |outcome| {
-            let _ = sender.send(ToOwner::Started { key, outcome });
+            let launched = launch.filter(|_| is_here(&outcome)).map(Launch::begin).unwrap_or_default();
+            let _ = sender.send(ToOwner::Started { key, outcome, launched });
         });
         context.store.start(write, reply);
     }
 
     /// Takes the answer to a start.
-    pub(super) fn started(&mut self, state: &mut State, key: RunKey, outcome: StoreResult<StartOutcome>) {
-        let Some(actor) = state.actors.get_mut(&key) else { return };
+    pub(super) fn started(
+        &mut self,
+        state: &mut State,
+        key: RunKey,
+        outcome: StoreResult<StartOutcome>,
+        launched: &[ActivityId],
+    ) {
+        let Some(actor) = state.actors.get_mut(&key) else {
+            self.abandon(key, launched);
+            return;
+        };
         let Phase::Starting(starting) = std::mem::replace(&mut actor.phase, Phase::Idle) else { return };
         let Starting { after, reply, has_mail, then, .. } = *starting;
-        let here = matches!(outcome, Ok(StartOutcome::Started | StartOutcome::Duplicate { owned: true, .. }));
+        let here = is_here(&outcome);
         let _ = reply.send(outcome);
         if !here {
             self.forget(state, key);
@@ -98,4 +110,9 @@ impl WorkflowThread {
         }
         self.submit(state, key, transition, after_close);
     }
+}
+
+/// Whether the start went through, with this process as the owner.
+fn is_here(outcome: &StoreResult<StartOutcome>) -> bool {
+    matches!(outcome, Ok(StartOutcome::Started | StartOutcome::Duplicate { owned: true, .. }))
 }

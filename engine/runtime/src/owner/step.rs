@@ -7,13 +7,14 @@ use dacapo_core::{
     apply::{RefusedCommand, Turn},
     event::WorkflowTaskFailedCause,
     limits,
-    store::{LoadedRun, Reply, RunWrite},
+    store::{LoadedRun, Reply, RunWrite, WriteOutcome},
     transition::{ActivityTask, Successor},
 };
 
 use super::{
     Input, ToOwner,
     actor::{Actor, Adoption, AfterCommit, Phase},
+    launch::Launch,
     local::{LocalsAfter, LocalsOfStep},
     thread::{RunningTask, State, WorkflowThread},
     timers::Alarm,
@@ -121,19 +122,22 @@ impl WorkflowThread {
     }
 
     /// Hands a transition to the store; one without anything to write is committed as it is.
-    pub(super) fn submit(&mut self, state: &mut State, key: RunKey, transition: Transition, after: AfterCommit) {
+    pub(super) fn submit(&mut self, state: &mut State, key: RunKey, transition: Transition, mut after: AfterCommit) {
         let Some(actor) = state.actors.get_mut(&key) else { return };
         if transition.is_empty() {
             self.committed(state, key, &[], after);
             return;
         }
+        let launch = Launch::take(&mut after, &self.shared.context);
         actor.phase = Phase::Writing(Box::new(after));
         actor.timers_written.clone_from(&transition.timers);
         let epoch = actor.epoch;
         let sender = self.shared.sender.clone();
         let write = RunWrite { owner: self.shared.context.worker, owner_epoch: epoch, transition };
         let reply = Reply::new(move |outcome| {
-            let _ = sender.send(ToOwner::Written { key, epoch, outcome });
+            let applied = matches!(outcome, WriteOutcome::Applied);
+            let launched = launch.filter(|_| applied).map(Launch::begin).unwrap_or_default();
+            let _ = sender.send(ToOwner::Written { key, epoch, outcome, launched });
         });
         self.shared.context.store.write(write, reply);
     }

@@ -194,7 +194,7 @@ impl WorkflowThread {
     fn take(&mut self, state: &mut State, message: ToOwner) {
         match message {
             ToOwner::Start { request, reply } => self.begin_start(state, *request, reply),
-            ToOwner::Started { key, outcome } => self.started(state, key, outcome),
+            ToOwner::Started { key, outcome, launched } => self.started(state, key, outcome, &launched),
             ToOwner::Claimed(loaded) => self.claimed(state, *loaded),
             ToOwner::Input(key, input) => give(state, key, input),
             ToOwner::LocalEnded { key, activity_id, id, ended } => {
@@ -203,7 +203,7 @@ impl WorkflowThread {
                     state.dirty.push_back(key);
                 }
             }
-            ToOwner::Written { key, epoch, outcome } => self.written(state, key, epoch, outcome),
+            ToOwner::Written { key, epoch, outcome, launched } => self.written(state, key, epoch, outcome, &launched),
             ToOwner::Loaded { key, epoch, loaded } => self.reloaded(state, key, epoch, loaded.map(|loaded| *loaded)),
             ToOwner::Released { key, epoch, outcome } => self.released(state, key, epoch, outcome),
             ToOwner::MakeRoom(runs) => self.make_room(state, runs),

@@ -25,8 +25,6 @@ const SET_PRESENCE: &str = "UPDATE dacapo.workers SET presence = $2 WHERE worker
 /// What the listener is asked to do.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// Listen for hints.
-    Hints,
     /// Listen for closed runs.
     Closed,
     /// Listen for updates that move on, and for answers.
@@ -170,7 +168,6 @@ impl Listener {
     /// Changes what is listened to from now on.
     fn note(&mut self, ask: Ask) {
         match ask {
-            Ask::Hints => drop(self.channels.insert(wire::QUEUES.to_owned())),
             Ask::Closed => drop(self.channels.insert(wire::CLOSED.to_owned())),
             Ask::Updated => drop(self.channels.insert(wire::UPDATED.to_owned())),
             Ask::Transactions(channel) => drop(self.channels.insert(channel)),
