@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 10, name: "transactions", sql: include_str!("../../../migrations/0010_transactions.sql") },
     Migration { version: 11, name: "claim_order", sql: include_str!("../../../migrations/0011_claim_order.sql") },
     Migration { version: 12, name: "final_events", sql: include_str!("../../../migrations/0012_final_events.sql") },
+    Migration { version: 13, name: "lone", sql: include_str!("../../../migrations/0013_lone.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.

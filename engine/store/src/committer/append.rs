@@ -17,8 +17,9 @@ use super::{
     between::{ARRAYS, BetweenArrays, EncodedBetween, SUCCESSOR_RUNS, SUCCESSOR_SHARDS, parameters},
     graves::{GRAVES, Graves},
     lane::{Entry, Flush},
+    lone,
     piggyback::Piggyback,
-    rows::{EncodedRows, RowArrays, history_row, json},
+    rows::{EncodedRows, RowArrays, has_rows, history_row, json},
 };
 use crate::{
     hints::{End, Hints, Notification},
@@ -61,19 +62,14 @@ fn append_between(more: &str, functions: &str) -> String {
 const APPEND_LEAN: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_v3($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,\
     $14,$15)";
 
-/// [`APPEND_LEAN`] of one run that closes, and the news of it if it does.
-const APPEND_SAYING: &str = "SELECT a.applied, a.unconsumed, a.woken,
-       CASE WHEN cardinality(a.applied) > 0 THEN pg_notify($16, $17) END
-  FROM dacapo.append_v3($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15) a";
-
 /// A transition with its JSON.
 #[derive(Debug)]
 pub(super) struct Encoded {
-    transition: Transition,
-    owner: Option<WorkerId>,
-    owner_epoch: i32,
-    events: Option<Vec<u8>>,
-    problem: Option<Vec<u8>>,
+    pub(super) transition: Transition,
+    pub(super) owner: Option<WorkerId>,
+    pub(super) owner_epoch: i32,
+    pub(super) events: Option<Vec<u8>>,
+    pub(super) problem: Option<Vec<u8>>,
     rows: EncodedRows,
     between: Option<Box<EncodedBetween>>,
 }
@@ -95,14 +91,15 @@ impl Encoded {
         Self { transition, owner, owner_epoch, events, problem, rows, between }
     }
 
-    /// What others are to hear of it, where [`APPEND_SAYING`] can say it.
-    fn says(&self) -> Option<Notification> {
+    /// Whether it has nothing but history, as most have: [`lone`] can write it.
+    fn is_lean(&self) -> bool {
+        !has_rows(&self.transition) && self.between.is_none() && self.transition.dead_activities.is_empty()
+    }
+
+    /// What others are to hear of one that closes its run.
+    fn news(&self) -> Option<Notification> {
         self.transition.closes?;
-        let mut rows = RowArrays::default();
-        rows.add(1, &self.transition, &self.rows);
-        let lean =
-            rows.is_empty() && self.between.is_none() && Graves::gather([&self.transition].into_iter()).is_none();
-        lean.then(|| Hints::say_closed(self.transition.key, self.transition.events.last().and_then(end)))
+        Some(Hints::say_closed(self.transition.key, self.transition.events.last().and_then(end)))
     }
 }
 
@@ -170,12 +167,13 @@ impl Flush for Append {
 
     async fn flush(&self, connection: &mut PgConnection, works: &[&Encoded]) -> Result<Vec<Answered>, sqlx::Error> {
         if let [work] = works
-            && let Some(news) = work.says()
-            && let Some(verdicts) = self.piggyback.carry(flush(connection, works, Some(news), &self.hints)).await?
+            && work.is_lean()
+            && let Some(news) = work.news()
+            && let Some(verdict) = self.piggyback.carry(lone::append(connection, work, Some(news))).await?
         {
-            return Ok(verdicts.into_iter().map(|verdict| Answered { verdict, told: true }).collect());
+            return Ok(vec![Answered { verdict, told: true }]);
         }
-        let verdicts = flush(connection, works, None, &self.hints).await?;
+        let verdicts = flush(connection, works, &self.hints).await?;
         Ok(verdicts.into_iter().map(|verdict| Answered { verdict, told: false }).collect())
     }
 
@@ -254,20 +252,19 @@ pub(crate) async fn flush_transition(
     hints: &Hints,
 ) -> Result<Verdict, sqlx::Error> {
     let encoded = Encoded::new(transition, owner, owner_epoch);
-    let verdict = flush(connection, &[&encoded], None, hints).await?[0];
+    let verdict = flush(connection, &[&encoded], hints).await?[0];
     if let Some(between) = encoded.between.as_ref().filter(|_| verdict == Verdict::Applied) {
         hint_between(&encoded.transition, between, hints);
     }
     Ok(verdict)
 }
 
-/// Writes transitions; of what [`Encoded::says`] its news, too.
-async fn flush(
-    connection: &mut PgConnection,
-    items: &[&Encoded],
-    news: Option<Notification>,
-    hints: &Hints,
-) -> Result<Vec<Verdict>, sqlx::Error> {
+async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints) -> Result<Vec<Verdict>, sqlx::Error> {
+    if let [item] = items
+        && item.is_lean()
+    {
+        return Ok(vec![lone::append(connection, item, None).await?]);
+    }
     let between = BetweenArrays::gather(items.iter().map(|item| (&item.transition, item.between.as_deref())));
     let graves = Graves::gather(items.iter().map(|item| &item.transition));
     let between = between.or_else(|| graves.as_ref().map(|_| BetweenArrays::default()));
@@ -275,11 +272,6 @@ async fn flush(
     if let Some(graves) = &graves {
         graves.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
         statement = &APPEND_GRAVES;
-    }
-    if let Some((channel, payload)) = news {
-        arguments.add(channel).map_err(sqlx::Error::Encode)?;
-        arguments.add(payload).map_err(sqlx::Error::Encode)?;
-        statement = APPEND_SAYING;
     }
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     let mut verdicts = vec![Verdict::Fenced; items.len()];

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dacapo_core::store::{Reply, StoreError};
+use dacapo_core::{
+    limits::FLUSH_ITEMS_MAX,
+    store::{Reply, StoreError},
+};
 use sqlx::{PgConnection, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -31,9 +34,9 @@ const REPEAT_FOR: Duration = Duration::from_secs(30);
 /// The time after which a lane that has nothing to flush gives its connection back. Opening one takes some milliseconds.
 const UNUSED_CONNECTION: Duration = Duration::from_secs(120);
 
-/// The items that must wait for the second task of a lane to flush beside the first: enough that the statement's own cost
-/// is small beside theirs.
-const CROWD_ITEMS: usize = 64;
+/// The items that must wait for the second task of a lane to flush beside the first: a flush of its own. Where several
+/// processes share a database's cores, less makes more flushes and no more progress.
+const CROWD_ITEMS: usize = FLUSH_ITEMS_MAX;
 
 /// The first wait before connecting again; doubles up to [`RECONNECT_WAIT_MAX`].
 const RECONNECT_WAIT: Duration = Duration::from_millis(20);

@@ -8,6 +8,7 @@ mod append;
 mod between;
 mod graves;
 mod lane;
+mod lone;
 mod piggyback;
 mod report;
 mod resolve;

@@ -52,7 +52,7 @@ pub(super) async fn resolve(
         if let Some(outcome) = look(connection, item, hints).await? {
             return Ok(outcome);
         }
-        match flush_starts(connection, &[item], item.start.owner, false, None).await? {
+        match flush_starts(connection, &[item], item.start.owner, false).await? {
             None => return Ok(Ok(StartOutcome::OwnerLost)),
             Some(refused) if refused.is_empty() => return Ok(Ok(StartOutcome::Started)),
             Some(_) => {}
@@ -197,7 +197,7 @@ async fn replace(
         Ok(false) => return Ok(None),
         Err(error) => return Ok(Some(Err(error))),
     }
-    let flushed = flush_starts(&mut transaction, &[item], item.start.owner, false, None).await?;
+    let flushed = flush_starts(&mut transaction, &[item], item.start.owner, false).await?;
     match flushed {
         None => Ok(Some(Ok(StartOutcome::OwnerLost))),
         Some(refused) if !refused.is_empty() => Ok(None),

@@ -89,6 +89,18 @@ fn keep_last<T, K: std::hash::Hash + Eq>(rows: &mut Vec<T>, key: impl Fn(&T) -> 
     }
 }
 
+/// Says whether a transition comes with rows that [`RowArrays`] hold.
+pub(super) fn has_rows(transition: &Transition) -> bool {
+    let Transition { activities, dropped_activities, canceled_activities, timers, dropped_timers, published, .. } =
+        transition;
+    !(activities.is_empty()
+        && dropped_activities.is_empty()
+        && canceled_activities.is_empty()
+        && timers.is_empty()
+        && dropped_timers.is_empty()
+        && published.is_empty())
+}
+
 /// The rows of all items of a flush; `*_item` is the place of the item, from 1.
 #[derive(Debug, Default)]
 pub(super) struct RowArrays<'a> {

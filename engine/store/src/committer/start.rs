@@ -19,9 +19,10 @@ use super::{
     append::take_one_per_run,
     between::{ARRAYS, BetweenArrays, EncodedBetween, parameters},
     lane::{Entry, Flush},
+    lone::{self, Begun},
     piggyback::Piggyback,
     resolve::resolve,
-    rows::{EncodedRows, RowArrays, bind_runs, history_row, json},
+    rows::{EncodedRows, RowArrays, bind_runs, has_rows, history_row, json},
 };
 use crate::{
     hints::{Hints, Notification},
@@ -64,11 +65,6 @@ static START_BRANCH: LazyLock<String> = LazyLock::new(|| {
 const START_LEAN: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
     $17,$18,$19)";
 
-/// [`START_LEAN`] of one run, and the news of it if it was started.
-const START_SAYING: &str = "SELECT s.may_own, s.refused,
-       CASE WHEN s.may_own AND cardinality(s.refused) = 0 THEN pg_notify($20, $21) END
-  FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19) s";
-
 /// The flushes that look before they insert after one in which something was there already: what is undone stays behind as
 /// dead rows, and whoever starts a run that is there tends to do so again.
 const CAREFUL_FLUSHES: u32 = 32;
@@ -82,8 +78,8 @@ pub(super) struct EncodedStart {
     /// What the start is known by beside its run id: the caller's request id, or the run id itself where an existing run
     /// may be the answer, which no row would remember otherwise.
     pub(super) request: Option<String>,
-    events: Vec<u8>,
-    problem: Option<Vec<u8>>,
+    pub(super) events: Vec<u8>,
+    pub(super) problem: Option<Vec<u8>>,
     rows: EncodedRows,
     between: Option<Box<EncodedBetween>>,
 }
@@ -105,13 +101,15 @@ impl EncodedStart {
         Self { uncertain: false, start, request, events, problem, rows, between }
     }
 
-    /// What others are to hear of it, where [`START_SAYING`] can say it.
-    fn says(&self, now: Timestamp) -> Option<Notification> {
-        let mut rows = RowArrays::default();
-        rows.add(1, &self.start.transition, &self.rows);
-        let lean = rows.is_empty() && self.between.is_none();
+    /// Whether it has nothing but its run and history: [`lone`] can write it.
+    fn is_lean(&self) -> bool {
+        !has_rows(&self.start.transition) && self.between.is_none()
+    }
+
+    /// What others are to hear of one that nobody owns.
+    fn news(&self, now: Timestamp) -> Option<Notification> {
         let waits = self.start.owner.is_none() && self.start.ready_at <= now;
-        (lean && waits).then(|| Hints::say_runs_ready(&self.start.request.task_queue))
+        waits.then(|| Hints::say_runs_ready(&self.start.request.task_queue))
     }
 }
 
@@ -173,15 +171,18 @@ impl Flush for Start {
         let optimistic = self.is_optimistic(works);
         let mut carried = None;
         if let [work] = works
-            && let Some(news) = work.says(self.hints.now())
+            && optimistic
+            && work.is_lean()
+            && let Some(news) = work.news(self.hints.now())
         {
-            let flush = flush_starts(connection, works, owner, optimistic, Some(news));
-            carried = self.piggyback.carry(flush).await?;
+            carried = self.piggyback.carry(lone::start(connection, work, owner, Some(news))).await?;
         }
         let carried_along = carried.is_some();
         let flushed = match carried {
-            Some(flushed) => flushed,
-            None => flush_starts(connection, works, owner, optimistic, None).await?,
+            Some(Begun::Started) => Some(Vec::new()),
+            Some(Begun::OwnerLost) => None,
+            Some(Begun::Taken) => flush_starts(connection, works, owner, false).await?,
+            None => flush_starts(connection, works, owner, optimistic).await?,
         };
         let Some(refused) = flushed else {
             let lost = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::OwnerLost), told: false };
@@ -255,7 +256,7 @@ pub(crate) async fn start_unowned(
     let mut items: Vec<EncodedStart> = starts.into_iter().map(EncodedStart::new).collect();
     items.sort_unstable_by(|a, b| order(&a.start).cmp(&order(&b.start)));
     let works: Vec<&EncodedStart> = items.iter().collect();
-    let refused = flush_starts(connection, &works, None, false, None).await?.unwrap_or_default();
+    let refused = flush_starts(connection, &works, None, false).await?.unwrap_or_default();
     let mut outcomes = Vec::with_capacity(works.len());
     for (place, work) in works.iter().enumerate() {
         let outcome = match refused.contains(&place) {
@@ -282,23 +283,25 @@ pub(crate) async fn start_branch(connection: &mut PgConnection, start: StartWrit
     Ok(row.try_get::<Vec<i32>, _>("refused")?.is_empty())
 }
 
-/// Writes starts of one owner; of what [`EncodedStart::says`] its news, too. Gives the places of those that were not
-/// started; `None` when the owner may not own.
+/// Writes starts of one owner. Gives the places of those that were not started; `None` when the owner may not own.
 pub(super) async fn flush_starts(
     connection: &mut PgConnection,
     items: &[&EncodedStart],
     owner: Option<WorkerId>,
-    optimistic: bool,
-    news: Option<Notification>,
+    mut optimistic: bool,
 ) -> Result<Option<Vec<usize>>, sqlx::Error> {
-    let between = BetweenArrays::gather(items.iter().map(|item| (&item.start.transition, item.between.as_deref())));
-    let (mut statement, mut arguments) =
-        arguments(items, owner, optimistic, between.as_ref()).map_err(sqlx::Error::Encode)?;
-    if let Some((channel, payload)) = news {
-        arguments.add(channel).map_err(sqlx::Error::Encode)?;
-        arguments.add(payload).map_err(sqlx::Error::Encode)?;
-        statement = START_SAYING;
+    if let [item] = items
+        && optimistic
+        && item.is_lean()
+    {
+        match lone::start(connection, item, owner, None).await? {
+            Begun::Started => return Ok(Some(Vec::new())),
+            Begun::OwnerLost => return Ok(None),
+            Begun::Taken => optimistic = false,
+        }
     }
+    let between = BetweenArrays::gather(items.iter().map(|item| (&item.start.transition, item.between.as_deref())));
+    let (statement, arguments) = arguments(items, owner, optimistic, between.as_ref()).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     if !row.try_get::<bool, _>("may_own")? {
         return Ok(None);

@@ -26,8 +26,8 @@ async fn other_processes_hear_of_work_messages_and_ends() {
     let database = Database::new().await;
     let (near, far) = (&database.store, database.another().await);
     let mut heard = far.hints();
-    hear(&mut heard, |hint| *hint == Hint::Everything).await;
     let worker = register(&far).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
     let request = request("a");
     let key = request.key();
     start(near, request).await;
@@ -40,7 +40,6 @@ async fn other_processes_hear_of_work_messages_and_ends() {
     let mut waits = near.hints();
     assert!(!near.hear_closed());
     assert!(near.results(&[key]).await.unwrap().is_empty());
-    hear(&mut waits, |hint| *hint == Hint::Everything).await;
     hear(&mut waits, |hint| *hint == Hint::Everything).await;
     let inbox = far.inbox(worker, &[key], 10).await.unwrap();
     assert!(matches!(owned.go(&far, vec![inbox[0].1.clone()], vec![complete()]).await, WriteOutcome::Applied));
@@ -55,8 +54,8 @@ async fn a_hint_for_later_comes_then() {
     let database = Database::new().await;
     let store = &database.store;
     let mut heard = store.hints();
-    hear(&mut heard, |hint| *hint == Hint::Everything).await;
     let worker = register(store).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
     let owned = waiting_run(store, worker, "a").await;
     let at = now(store).await.plus(Duration::from_millis(300));
     let given = ReleaseRun {

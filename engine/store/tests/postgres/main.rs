@@ -7,6 +7,7 @@ mod common;
 mod fleet;
 mod hints;
 mod lists;
+mod lone;
 mod lost_answers;
 mod restart;
 mod schema;
