@@ -39,7 +39,8 @@ CREATE OR REPLACE VIEW dacapo.events AS
 -- Nothing that was released calls these.
 DROP FUNCTION dacapo.append_v1, dacapo.append_v2, dacapo.claim_v1, dacapo.claim_v2, dacapo.claim_v3;
 
--- As append_v2, which it replaces; the last transition of a run goes into the row that says it is closed.
+-- As append_v2, which it replaces; the last transition of a run goes into the row that says it is closed, and rows that go
+-- are not locked before.
 CREATE FUNCTION dacapo.append_v3(
     i_shard smallint[], i_run uuid[], i_owner uuid[], i_epoch integer[], i_expected bigint[], i_next bigint[],
     i_signals bigint[], i_events bytea[], i_problem_change smallint[], i_problem bytea[], i_closes boolean[],
@@ -61,49 +62,56 @@ DECLARE
     closed  integer[] := '{}';
     passed  boolean[];
     suspect integer[];
-    -- The items that close and whose fences hold, their places among the closes, and their rows.
-    l_items  integer[];
-    l_places bigint[];
-    l_tids   tid[];
 BEGIN
     applied := '{}';
     unconsumed := '{}';
     IF cardinality(c_item) > 0 THEN
-        SELECT array_agg(k.item), array_agg(k.place), array_agg(l.tid) INTO l_items, l_places, l_tids
-          FROM unnest(c_item) WITH ORDINALITY k (item, place),
-               LATERAL (SELECT r.ctid AS tid FROM dacapo.runs_open r
-                         WHERE r.shard = i_shard[k.item] AND r.run_id = i_run[k.item]
-                           AND r.owner IS NOT DISTINCT FROM i_owner[k.item] AND r.owner_epoch = i_epoch[k.item]
-                           AND r.next_event_id = i_expected[k.item] FOR UPDATE) l;
-    END IF;
-    IF l_items IS NOT NULL THEN
-        -- From here no sender can reach these runs, and the next snapshot holds what all senders before have written.
-        SELECT array_agg(k.item) INTO suspect FROM unnest(l_items) k (item)
-         WHERE EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = i_shard[k.item] AND b.run_id = i_run[k.item] OFFSET 0);
-        IF suspect IS NOT NULL THEN
-            SELECT COALESCE(array_agg(s.item), '{}') INTO unconsumed FROM unnest(suspect) s (item)
-             WHERE (SELECT count(*) FROM dacapo.inbox b WHERE b.shard = i_shard[s.item] AND b.run_id = i_run[s.item])
-                 -- Distinct, because a message that was read twice is consumed twice, and must not stand for another.
-                 > (SELECT count(DISTINCT k.message) FROM unnest(k_item, k_message) k (item, message),
-                           LATERAL (SELECT FROM dacapo.inbox b WHERE b.shard = i_shard[k.item]
-                                       AND b.run_id = i_run[k.item] AND b.message = k.message OFFSET 0) l
-                     WHERE k.item = s.item);
-        END IF;
-        -- A locked row stays where the lock found it.
-        WITH gone AS (
-            DELETE FROM dacapo.runs_open r USING unnest(l_items, l_places, l_tids) k (item, place, tid)
-             WHERE r.ctid = k.tid AND k.item <> ALL (unconsumed)
-            RETURNING k.item, k.place, r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.task_queue,
-                      r.priority, r.owner_epoch, r.started_at, r.memo, r.search_attributes
-        ), filed AS (
-            INSERT INTO dacapo.runs_closed (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority,
-                   owner_epoch, started_at, memo, search_attributes, closed_at, events, signals, status, final_event_id,
-                   final_events)
-            SELECT g.shard, g.run_id, g.namespace, g.workflow_id, g.workflow_type, g.task_queue, g.priority,
-                   g.owner_epoch, g.started_at, g.memo, g.search_attributes, clock_timestamp(), i_next[g.item] - 1,
-                   i_signals[g.item], c_status[g.place], i_expected[g.item], i_events[g.item] FROM gone g
-        )
-        SELECT COALESCE(array_agg(g.item), '{}') INTO closed FROM gone g;
+        LOOP
+            BEGIN
+                WITH gone AS (
+                    DELETE FROM dacapo.runs_open r
+                     USING (SELECT k.item, k.place, l.tid
+                              FROM unnest(c_item) WITH ORDINALITY k (item, place),
+                                   LATERAL (SELECT o.ctid AS tid FROM dacapo.runs_open o
+                                             WHERE o.shard = i_shard[k.item] AND o.run_id = i_run[k.item]
+                                               AND o.owner IS NOT DISTINCT FROM i_owner[k.item]
+                                               AND o.owner_epoch = i_epoch[k.item]
+                                               AND o.next_event_id = i_expected[k.item] OFFSET 0) l
+                             WHERE k.item <> ALL (unconsumed)) k
+                     WHERE r.ctid = k.tid AND r.owner IS NOT DISTINCT FROM i_owner[k.item]
+                       AND r.owner_epoch = i_epoch[k.item] AND r.next_event_id = i_expected[k.item]
+                    RETURNING k.item, k.place, r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type,
+                              r.task_queue, r.priority, r.owner_epoch, r.started_at, r.memo, r.search_attributes
+                ), filed AS (
+                    INSERT INTO dacapo.runs_closed (shard, run_id, namespace, workflow_id, workflow_type, task_queue,
+                           priority, owner_epoch, started_at, memo, search_attributes, closed_at, events, signals, status,
+                           final_event_id, final_events)
+                    SELECT g.shard, g.run_id, g.namespace, g.workflow_id, g.workflow_type, g.task_queue, g.priority,
+                           g.owner_epoch, g.started_at, g.memo, g.search_attributes, clock_timestamp(),
+                           i_next[g.item] - 1, i_signals[g.item], c_status[g.place], i_expected[g.item], i_events[g.item]
+                      FROM gone g
+                )
+                SELECT COALESCE(array_agg(g.item), '{}') INTO closed FROM gone g;
+                -- From here no sender can reach these runs, and the next snapshot holds what all senders before have
+                -- written. Where that is more than the close knows of, all closes are taken back, and made again without
+                -- those that met it. Looking before the rows are gone would mean to lock each of them first.
+                SELECT array_agg(k.item) INTO suspect FROM unnest(closed) k (item)
+                 WHERE EXISTS (SELECT FROM dacapo.inbox b
+                                WHERE b.shard = i_shard[k.item] AND b.run_id = i_run[k.item] OFFSET 0);
+                EXIT WHEN suspect IS NULL;
+                SELECT array_agg(s.item) INTO suspect FROM unnest(suspect) s (item)
+                 WHERE (SELECT count(*) FROM dacapo.inbox b WHERE b.shard = i_shard[s.item] AND b.run_id = i_run[s.item])
+                     -- Distinct, because a message that was read twice is consumed twice, and must not stand for another.
+                     > (SELECT count(DISTINCT k.message) FROM unnest(k_item, k_message) k (item, message),
+                               LATERAL (SELECT FROM dacapo.inbox b WHERE b.shard = i_shard[k.item]
+                                           AND b.run_id = i_run[k.item] AND b.message = k.message OFFSET 0) l
+                         WHERE k.item = s.item);
+                EXIT WHEN suspect IS NULL;
+                RAISE SQLSTATE 'DC001';
+            EXCEPTION WHEN SQLSTATE 'DC001' THEN
+                unconsumed := unconsumed || suspect;
+            END;
+        END LOOP;
         DELETE FROM dacapo.ready WHERE ctid = ANY (ARRAY(
             SELECT l.tid FROM unnest(closed) k (item),
                    LATERAL (SELECT y.ctid AS tid FROM dacapo.ready y

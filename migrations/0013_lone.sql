@@ -74,14 +74,21 @@ CREATE FUNCTION dacapo.close_one_v1(
     i_events bytea, i_status text, i_messages uuid[],
     OUT applied boolean, OUT unconsumed boolean
 ) LANGUAGE plpgsql AS $$
-DECLARE
-    l_tid tid;
 BEGIN
     applied := false;
     unconsumed := false;
-    SELECT r.ctid INTO l_tid FROM dacapo.runs_open r
-     WHERE r.shard = i_shard AND r.run_id = i_run AND r.owner IS NOT DISTINCT FROM i_owner
-       AND r.owner_epoch = i_epoch AND r.next_event_id = i_expected FOR UPDATE;
+    WITH gone AS (
+        DELETE FROM dacapo.runs_open r
+         WHERE r.shard = i_shard AND r.run_id = i_run AND r.owner IS NOT DISTINCT FROM i_owner
+           AND r.owner_epoch = i_epoch AND r.next_event_id = i_expected
+        RETURNING r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.task_queue, r.priority, r.owner_epoch,
+                  r.started_at, r.memo, r.search_attributes
+    )
+    INSERT INTO dacapo.runs_closed (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority, owner_epoch,
+           started_at, memo, search_attributes, closed_at, events, signals, status, final_event_id, final_events)
+    SELECT g.shard, g.run_id, g.namespace, g.workflow_id, g.workflow_type, g.task_queue, g.priority, g.owner_epoch,
+           g.started_at, g.memo, g.search_attributes, clock_timestamp(), i_next - 1, i_signals, i_status, i_expected,
+           i_events FROM gone g;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -91,22 +98,14 @@ BEGIN
                     > (SELECT count(*) FROM dacapo.inbox b
                         WHERE b.shard = i_shard AND b.run_id = i_run AND b.message = ANY (i_messages));
         IF unconsumed THEN
-            RETURN;
+            RAISE SQLSTATE 'DC001';
         END IF;
         DELETE FROM dacapo.inbox b WHERE b.shard = i_shard AND b.run_id = i_run AND b.message = ANY (i_messages);
     END IF;
-    -- A locked row stays where the lock found it.
-    WITH gone AS (
-        DELETE FROM dacapo.runs_open r WHERE r.ctid = l_tid
-        RETURNING r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.task_queue, r.priority, r.owner_epoch,
-                  r.started_at, r.memo, r.search_attributes
-    )
-    INSERT INTO dacapo.runs_closed (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority, owner_epoch,
-           started_at, memo, search_attributes, closed_at, events, signals, status, final_event_id, final_events)
-    SELECT g.shard, g.run_id, g.namespace, g.workflow_id, g.workflow_type, g.task_queue, g.priority, g.owner_epoch,
-           g.started_at, g.memo, g.search_attributes, clock_timestamp(), i_next - 1, i_signals, i_status, i_expected,
-           i_events FROM gone g;
     DELETE FROM dacapo.ready y WHERE y.shard = i_shard AND y.run_id = i_run;
     applied := true;
+EXCEPTION WHEN SQLSTATE 'DC001' THEN
+    -- Nothing of it stays.
+    NULL;
 END
 $$;

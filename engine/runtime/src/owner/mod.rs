@@ -10,6 +10,7 @@ mod actor;
 mod launch;
 mod local;
 mod question;
+mod read;
 mod rest;
 mod settle;
 mod start;

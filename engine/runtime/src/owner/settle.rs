@@ -315,10 +315,7 @@ pub(super) fn load_from_store(shared: &Shared, key: RunKey, epoch: i32, fence: b
                     return Ok(None);
                 }
                 fenced = true;
-                let reporting = context.pool.reporting();
-                let mut loaded = context.store.load(&[key]).await?.pop();
-                loaded.iter_mut().for_each(|run| reporting.leave_out(run));
-                Ok::<_, StoreError>(loaded)
+                Ok::<_, StoreError>(context.load_runs(&[key]).await?.pop())
             };
             match loaded.await {
                 Ok(loaded) => {

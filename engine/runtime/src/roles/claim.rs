@@ -1,7 +1,7 @@
 //! Claims runs and activities that wait for a worker, as many as there is room for.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -73,21 +73,14 @@ pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<
 }
 
 async fn claim_once(context: &Context, owners: &Owners, mail: &Mail, claim: RunClaim) -> Result<usize, StoreError> {
-    let reporting = context.pool.reporting();
-    let claimed = context.store.claim_runs(context.worker, &claim).await.inspect_err(|_| {
-        // It may go through all the same, now or later.
-        context.claim_lost.store(true, Ordering::Relaxed);
-    })?;
+    let claimed = context.claim_runs(&claim).await?;
     let mine: Vec<_> =
         claimed.stale.iter().filter(|(_, owner)| *owner == context.worker).map(|(run, _)| *run).collect();
     if !mine.is_empty() {
         mail.wanted(&mine);
     }
     let taken = claimed.runs.len() + claimed.stale.len() + claimed.skipped;
-    for mut run in claimed.runs {
-        reporting.leave_out(&mut run);
-        owners.claimed(run);
-    }
+    claimed.runs.into_iter().for_each(|run| owners.claimed(run));
     Ok(taken)
 }
 

@@ -238,18 +238,14 @@ impl Comparison {
         self.unknown.retain(|run, _| !known.contains(run));
         let lost: Vec<RunKey> = self.unknown.keys().copied().collect();
         for batch in lost.chunks(limits::CLAIM_RUNS_MAX) {
-            let reporting = context.pool.reporting();
-            let Ok(mut loaded) = context.store.load(batch).await else { return };
+            let Ok(mut loaded) = context.load_runs(batch).await else { return };
             loaded.retain(|run| {
                 run.owner == Some(context.worker) && self.unknown.get(&run.key) == Some(&run.owner_epoch)
             });
             if !loaded.is_empty() {
                 tracing::warn!(runs = loaded.len(), "found runs whose claim had no answer");
             }
-            for mut run in loaded {
-                reporting.leave_out(&mut run);
-                owners.claimed(run);
-            }
+            loaded.into_iter().for_each(|run| owners.claimed(run));
             self.unknown.retain(|run, _| !batch.contains(run));
         }
     }

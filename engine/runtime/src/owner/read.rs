@@ -1,0 +1,32 @@
+//! Reads of runs that a process takes, or takes again. Attempts that run here while their runs are read are left to their
+//! reports ([`crate::activities::Reporting`]); whoever reads in another way takes one that ends meanwhile for lost.
+
+use std::sync::atomic::Ordering;
+
+use dacapo_core::{
+    RunKey,
+    store::{ClaimedRuns, LoadedRun, RunClaim, StoreResult},
+};
+
+use super::Context;
+
+impl Context {
+    /// Claims runs.
+    pub(crate) async fn claim_runs(&self, claim: &RunClaim) -> StoreResult<ClaimedRuns> {
+        let reporting = self.pool.reporting();
+        let mut claimed = self.store.claim_runs(self.worker, claim).await.inspect_err(|_| {
+            // It may go through all the same, now or later.
+            self.claim_lost.store(true, Ordering::Relaxed);
+        })?;
+        claimed.runs.iter_mut().for_each(|run| reporting.leave_out(run));
+        Ok(claimed)
+    }
+
+    /// Reads runs that this process owns, or thinks it does.
+    pub(crate) async fn load_runs(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>> {
+        let reporting = self.pool.reporting();
+        let mut loaded = self.store.load(runs).await?;
+        loaded.iter_mut().for_each(|run| reporting.leave_out(run));
+        Ok(loaded)
+    }
+}
