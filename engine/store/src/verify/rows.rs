@@ -71,7 +71,7 @@ pub(super) const CHECKS: &[Check] = &[
         statement: "
             SELECT format('run %s has %s messages, no owner and no ready row', b.run_id, count(*)) AS detail
               FROM dacapo.inbox b JOIN dacapo.runs_open o USING (shard, run_id)
-             WHERE o.owner IS NULL
+             WHERE o.owner IS NULL AND NOT o.parked
                AND NOT EXISTS (SELECT FROM dacapo.ready y WHERE y.shard = o.shard AND y.run_id = o.run_id)
              GROUP BY b.run_id",
     },

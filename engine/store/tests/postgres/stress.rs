@@ -118,6 +118,28 @@ async fn abandon(store: &PgStore, worker: WorkerId) {
     while store.take_over(worker, 5).await.unwrap() > 0 {}
 }
 
+/// Asserts that every acknowledged message is in its run's history or inbox. Gives how many there are.
+async fn kept_all(store: &PgStore, acknowledged: &Acknowledged) -> usize {
+    let acknowledged = acknowledged.lock().unwrap().clone();
+    let mut total = 0;
+    for (run, messages) in &acknowledged {
+        let mut kept: HashSet<MessageId> = HashSet::new();
+        for row in store.history(*run, 1, 1_000_000).await.unwrap() {
+            kept.extend(row.events.iter().filter_map(|event| match &event.event {
+                EventKind::WorkflowExecutionSignaled(signaled) => Some(signaled.message_id),
+                _ => None,
+            }));
+        }
+        if let Some(loaded) = store.load(&[*run]).await.unwrap().pop() {
+            kept.extend(loaded.inbox.iter().map(|message| message.id));
+        }
+        let lost = messages.difference(&kept).count();
+        assert_eq!(lost, 0, "of {} messages to {}", messages.len(), run.run_id);
+        total += messages.len();
+    }
+    total
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_owners_and_take_overs_lose_nothing() {
     let database = Database::new().await;
@@ -142,23 +164,7 @@ async fn senders_owners_and_take_overs_lose_nothing() {
     }
     senders.join_all().await;
     let closed: u64 = owners.join_all().await.into_iter().sum();
-    let acknowledged = acknowledged.lock().unwrap().clone();
-    let mut total = 0;
-    for (run, messages) in &acknowledged {
-        let mut kept: HashSet<MessageId> = HashSet::new();
-        for row in database.store.history(*run, 1, 1_000_000).await.unwrap() {
-            kept.extend(row.events.iter().filter_map(|event| match &event.event {
-                EventKind::WorkflowExecutionSignaled(signaled) => Some(signaled.message_id),
-                _ => None,
-            }));
-        }
-        if let Some(loaded) = database.store.load(&[*run]).await.unwrap().pop() {
-            kept.extend(loaded.inbox.iter().map(|message| message.id));
-        }
-        let lost = messages.difference(&kept).count();
-        assert_eq!(lost, 0, "of {} messages to {}", messages.len(), run.run_id);
-        total += messages.len();
-    }
+    let total = kept_all(&database.store, &acknowledged).await;
     println!("{total} messages acknowledged, {closed} runs closed under them");
     assert!(total > 500 && closed > 0, "{total} messages, {closed} closed");
     let found = database.store.sweep().await.unwrap();
@@ -166,5 +172,57 @@ async fn senders_owners_and_take_overs_lose_nothing() {
     for store in &stores[1..] {
         store.close().await;
     }
+    database.finish().await;
+}
+
+/// Closes a run that the worker owns with what its inbox holds, again and again until nothing comes between. Gives how often
+/// something did.
+async fn close(store: &PgStore, mut owned: Owned) -> u64 {
+    for refusals in 0.. {
+        let before = owned.run.clone();
+        let inbox = store.inbox(owned.worker, &[owned.key()], 1_000).await.unwrap();
+        let messages = inbox.into_iter().map(|(_, message)| message).chain([signal("last")]).collect();
+        match owned.go(store, messages, vec![complete()]).await {
+            WriteOutcome::Applied => return refusals,
+            WriteOutcome::InboxNotEmpty => owned.run = before,
+            other => panic!("{other:?}"),
+        }
+    }
+    unreachable!("every round returns or goes on")
+}
+
+/// Closes of one flush, some of which meet a message: those are undone with the others, and the others made again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closes_that_share_a_flush_lose_no_message() {
+    let database = Database::new().await;
+    let (near, far) = (Arc::clone(&database.store), database.another().await);
+    let worker = register(&near).await;
+    let acknowledged = Acknowledged::default();
+    let (mut refusals, begun) = (0, Instant::now());
+    for round in 0.. {
+        if round > 200 || (round >= 20 && refusals > 20) {
+            break;
+        }
+        let owned = (0..RUNS).map(|number| format!("r{round}-{number}"));
+        let owned = futures_util::future::join_all(owned.map(async |id| waiting_run(&near, worker, &id).await)).await;
+        let runs: Vec<RunKey> = owned.iter().map(Owned::key).collect();
+        let sends = runs.iter().flat_map(|run| [*run; 3]).map(|run| {
+            let (far, message) = (Arc::clone(&far), signal("x"));
+            async move { (run, message.id, send(&far, run, message).await.unwrap()) }
+        });
+        let closes = owned.into_iter().map(|owned| close(&near, owned));
+        let (sent, refused) =
+            tokio::join!(futures_util::future::join_all(sends), futures_util::future::join_all(closes));
+        refusals += refused.into_iter().sum::<u64>();
+        for (run, id, outcome) in sent {
+            if outcome == SendOutcome::Accepted {
+                acknowledged.lock().unwrap().entry(run).or_default().insert(id);
+            }
+        }
+    }
+    let total = kept_all(&near, &acknowledged).await;
+    println!("{total} messages acknowledged, {refusals} closes refused in {:?}", begun.elapsed());
+    assert!(total > 0 && refusals > 0, "{total} messages, {refusals} closes refused");
+    far.close().await;
     database.finish().await;
 }

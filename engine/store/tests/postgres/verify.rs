@@ -161,3 +161,23 @@ async fn invariant_11_lists_show_what_was_started() {
     let shown = "UPDATE dacapo.runs_open SET workflow_type = 'other' WHERE workflow_id = 'unowned'";
     assert_eq!(broken_by(shown).await, [(11, "the row agrees with the history")]);
 }
+
+#[tokio::test]
+async fn a_parked_run_may_have_messages_and_wake_nobody() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let first = register(store).await;
+    let run = waiting_run(store, first, "deadly").await.key();
+    send(store, run, signal("x")).await.unwrap();
+    let mut worker = first;
+    // The run has made progress since its start, so that its first death does not count.
+    for _ in 0..=dacapo_core::limits::TAKEOVERS_WITHOUT_PROGRESS_MAX {
+        store.deregister(worker).await.unwrap();
+        while store.take_over(worker, 5).await.unwrap() > 0 {}
+        worker = register(store).await;
+        store.claim_runs(worker, &claim_of(1)).await.unwrap();
+    }
+    assert_eq!(database.count("dacapo.runs_open WHERE parked AND owner IS NULL").await, 1);
+    assert_eq!((database.count("dacapo.inbox").await, database.count("dacapo.ready").await), (1, 0));
+    database.finish().await;
+}
