@@ -81,9 +81,10 @@ const CLOSED_SO_FAR: &str = "
 SELECT n_tup_ins AS closed FROM pg_stat_user_tables WHERE schemaname = 'dacapo' AND relname = 'runs_closed'";
 
 const RESULTS: &str = "
-SELECT (e.attributes ->> 'result')::bigint AS value
-  FROM dacapo.runs_closed c JOIN dacapo.events e USING (shard, run_id)
- WHERE c.namespace = $1 AND c.task_queue = $2 AND c.workflow_type = $3 AND e.event_type = 'WorkflowExecutionCompleted'";
+SELECT (SELECT (e.attributes ->> 'result')::bigint FROM dacapo.events e
+         WHERE e.shard = c.shard AND e.run_id = c.run_id AND e.event_type = 'WorkflowExecutionCompleted') AS value
+  FROM dacapo.runs_closed c
+ WHERE c.namespace = $1 AND c.task_queue = $2 AND c.workflow_type = $3 AND c.status = 'Completed'";
 
 const ROWS_OF_RUN: &str = "
 SELECT first_event_id, (extract(epoch FROM written_at) * 1000000)::bigint AS written_us, octet_length(events)::bigint AS bytes
