@@ -169,16 +169,20 @@ impl Flush for Start {
     ) -> Result<Vec<Answered>, sqlx::Error> {
         let owner = works.first().and_then(|work| work.start.owner);
         let optimistic = self.is_optimistic(works);
-        let mut carried = None;
+        let (mut begun, mut carried_along) = (None, false);
         if let [work] = works
             && optimistic
             && work.is_lean()
-            && let Some(news) = work.news(self.hints.now())
         {
-            carried = self.piggyback.carry(lone::start(connection, work, owner, Some(news))).await?;
+            if let Some(news) = work.news(self.hints.now()) {
+                begun = self.piggyback.carry(lone::start(connection, work, owner, Some(news))).await?;
+                carried_along = begun.is_some();
+            }
+            if begun.is_none() {
+                begun = Some(lone::start(connection, work, owner, None).await?);
+            }
         }
-        let carried_along = carried.is_some();
-        let flushed = match carried {
+        let flushed = match begun {
             Some(Begun::Started) => Some(Vec::new()),
             Some(Begun::OwnerLost) => None,
             Some(Begun::Taken) => flush_starts(connection, works, owner, false).await?,
@@ -288,18 +292,8 @@ pub(super) async fn flush_starts(
     connection: &mut PgConnection,
     items: &[&EncodedStart],
     owner: Option<WorkerId>,
-    mut optimistic: bool,
+    optimistic: bool,
 ) -> Result<Option<Vec<usize>>, sqlx::Error> {
-    if let [item] = items
-        && optimistic
-        && item.is_lean()
-    {
-        match lone::start(connection, item, owner, None).await? {
-            Begun::Started => return Ok(Some(Vec::new())),
-            Begun::OwnerLost => return Ok(None),
-            Begun::Taken => optimistic = false,
-        }
-    }
     let between = BetweenArrays::gather(items.iter().map(|item| (&item.start.transition, item.between.as_deref())));
     let (statement, arguments) = arguments(items, owner, optimistic, between.as_ref()).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
