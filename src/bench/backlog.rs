@@ -11,6 +11,7 @@ use super::{
     postgres::{Claims, Ends},
     report::{Figures, rounded},
     stage::Stage,
+    workers::Until,
 };
 
 /// How often the claims are looked at.
@@ -40,7 +41,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let enqueued_in = after_starts.at - before_starts.at;
 
     let closed_before = stage.observer.closed_so_far().await?;
-    stage.start_workers().await?;
+    stage.start_workers(Until::Serving).await?;
     stage.phase(&format!("draining {runs} workflows"), Some(runs));
     let before = stage.spent();
     let mut claims = Vec::new();

@@ -10,6 +10,7 @@ use super::{
     postgres::HistoryRow,
     report::{Figures, rounded},
     stage::Stage,
+    workers::Until,
     workflows::Steps,
 };
 
@@ -21,7 +22,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Measures it.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
-    stage.start_workers().await?;
+    stage.start_workers(Until::TakingStarts).await?;
     stage.phase("two short runs to see how many events an activity makes", None);
     let [short, long] = [probe(stage, PROBES[0]).await?, probe(stage, PROBES[1]).await?];
     let each = (long - short) / (PROBES[1] - PROBES[0]);

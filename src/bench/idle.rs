@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     report::{Figures, rounded},
     stage::Stage,
+    workers::Until,
 };
 
 /// The time after the last start in which what is left over from it ends: claims, vacuum, and what connections of Postgres
@@ -15,7 +16,7 @@ const CALM: Duration = Duration::from_secs(11);
 
 /// Measures it.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
-    stage.start_workers().await?;
+    stage.start_workers(Until::TakingStarts).await?;
     let runs = stage.plan.size();
     let waiters = stage.waiters(runs).await?;
     stage.phase(&format!("{} s of nothing", stage.plan.duration.as_secs_f64()), None);

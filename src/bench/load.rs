@@ -27,6 +27,7 @@ use super::{
     scenario::Scenario,
     stage::{Stage, completed, start, text},
     tally::Tally,
+    workers::Until,
     workflows::{self, SIGNAL, Steps},
 };
 
@@ -58,7 +59,7 @@ struct Flow {
 
 /// Measures a flow.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
-    stage.start_workers().await?;
+    stage.start_workers(Until::TakingStarts).await?;
     let plan = stage.plan;
     let flow = Arc::new(Flow {
         client: stage.client(),

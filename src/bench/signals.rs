@@ -11,6 +11,7 @@ use super::{
     report::{Figures, Latency, rounded},
     stage::Stage,
     tally::Tally,
+    workers::Until,
 };
 
 /// Signals to each run.
@@ -21,7 +22,7 @@ const UNDER_WAY: usize = 100;
 
 /// Measures them.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
-    stage.start_workers().await?;
+    stage.start_workers(Until::TakingStarts).await?;
     let runs = stage.plan.size();
     stage.phase(&format!("{runs} runs of {SIGNALS} signals"), Some(runs * SIGNALS));
     let body = Payload::encode("signal", &stage.body())?;

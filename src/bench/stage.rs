@@ -19,7 +19,7 @@ use super::{
     postgres::Observer,
     progress::Progress,
     samples::Memory,
-    workers::{Fleet, Workers},
+    workers::{Fleet, Until, Workers},
     workflows::{SIGNAL, Steps},
 };
 
@@ -91,8 +91,8 @@ impl<'a> Stage<'a> {
         self.engine.client().with_namespace(self.namespace.clone())
     }
 
-    /// Starts the workers and waits until they serve.
-    pub(super) async fn start_workers(&self) -> anyhow::Result<()> {
+    /// Starts the workers and waits for them.
+    pub(super) async fn start_workers(&self, until: Until) -> anyhow::Result<()> {
         let many = if self.plan.workers == 1 { "worker".to_owned() } else { format!("{} workers", self.plan.workers) };
         self.phase(&format!("starting {many}"), None);
         let fleet = Fleet {
@@ -100,6 +100,7 @@ impl<'a> Stage<'a> {
             queue: &self.queue,
             namespace: self.namespace.as_str(),
             workflow_threads: self.options.workflow_threads,
+            until,
             processes: (!self.options.in_process).then_some(self.plan.workers),
         };
         let workers = Workers::start(&self.engine, fleet).await?;

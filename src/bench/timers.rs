@@ -15,6 +15,7 @@ use super::{
     report::{Figures, Latency, rounded},
     stage::{ASK_SHARE, CALLS, LOOK_INTERVAL, Stage},
     tally::{histogram, record},
+    workers::Until,
 };
 
 /// The runs whose timers are measured.
@@ -39,7 +40,7 @@ const PAUSE: Duration = Duration::from_secs(15);
 
 /// Measures them.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
-    stage.start_workers().await?;
+    stage.start_workers(Until::TakingStarts).await?;
     let timers = stage.plan.size();
     let (wave, later) = (timers.min(WAVE), timers.saturating_sub(WAVE));
     let lead = time_to_start(stage, timers).await?;

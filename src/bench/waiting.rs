@@ -9,6 +9,7 @@ use super::{
     report::{Figures, Latency},
     stage::Stage,
     tally::Tally,
+    workers::Until,
 };
 
 /// Steps from one run to the next that is woken, by the number of runs: neighbours are as likely in memory as others.
@@ -16,7 +17,7 @@ const STRIDE: u64 = 7_919;
 
 /// Measures it.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
-    stage.start_workers().await?;
+    stage.start_workers(Until::TakingStarts).await?;
     let runs = stage.plan.size();
     let mut waiters = stage.waiters(runs).await?;
     stage.phase(&format!("waking one of {runs} at a time, for {} s", stage.plan.duration.as_secs_f64()), None);

@@ -20,6 +20,15 @@ const LEAVE: Duration = Duration::from_secs(30);
 /// How often they are looked at meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// What workers are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// They are members of the fleet.
+    Serving,
+    /// Starts may be handed to them: nothing waits on their queue.
+    TakingStarts,
+}
+
 /// How workers are started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fleet<'a> {
@@ -28,6 +37,7 @@ pub(super) struct Fleet<'a> {
     pub(super) queue: &'a str,
     pub(super) namespace: &'a str,
     pub(super) workflow_threads: usize,
+    pub(super) until: Until,
     /// How many; none: one in this process.
     pub(super) processes: Option<usize>,
 }
@@ -65,7 +75,10 @@ impl Workers {
         let began = Instant::now();
         loop {
             let fleet_now = engine.store().workers().await?;
-            let serving = fleet_now.iter().filter(|one| one.queues.iter().any(|queue| queue.as_str() == fleet.queue));
+            let serving = fleet_now.iter().filter(|one| {
+                let is_ready = fleet.until == Until::Serving || one.takes_starts;
+                is_ready && one.queues.iter().any(|queue| queue.as_str() == fleet.queue)
+            });
             if serving.count() == workers.processes.len() {
                 return Ok(workers);
             }

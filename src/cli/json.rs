@@ -110,6 +110,7 @@ pub(crate) fn worker(worker: &WorkerInfo) -> Value {
         "slots": worker.slots,
         "busy": worker.busy,
         "owned_runs": worker.owned,
+        "takes_starts": worker.takes_starts,
     })
 }
 

@@ -96,6 +96,9 @@ pub const CLAIM_RUNS_MAX: usize = 500;
 /// The rows that one step of take-over, of the timer mover or of a sweep handles.
 pub const SWEEP_BATCH: i64 = 500;
 
+/// The time that a worker has for taking a start which was handed to it; after that, anybody may have it.
+pub const HANDED_GRACE: Duration = Duration::from_secs(1);
+
 /// The take-overs without progress after which a run is parked, so that a run that kills its workers stops doing so.
 pub const TAKEOVERS_WITHOUT_PROGRESS_MAX: i32 = 5;
 

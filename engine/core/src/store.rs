@@ -113,6 +113,26 @@ pub trait Store: Any + Send + Sync + 'static {
     /// a moment when nobody else could write to them any more.
     async fn claim_runs(&self, worker: WorkerId, claim: &RunClaim) -> StoreResult<ClaimedRuns>;
 
+    /// Says that others may hand starts to the worker for so long, or no more (`None`). A start that is handed to a worker is
+    /// owned by it from its first moment; [`Hint::Handed`] and [`Beat::starts_handed`] tell the worker to take it.
+    ///
+    /// A store that hands no starts to anybody has nothing to do.
+    async fn take_starts(&self, _worker: WorkerId, _for_so_long: Option<Duration>) -> StoreResult<()> {
+        Ok(())
+    }
+
+    /// Takes starts that were handed to the worker, and reads their runs. What is taken is not given back any more by
+    /// [`Store::give_back_handed`]; runs that are not the worker's are missing in the answer.
+    async fn take_handed(&self, _worker: WorkerId, _which: &HandedStarts) -> StoreResult<TakenStarts> {
+        Ok(TakenStarts::default())
+    }
+
+    /// Makes runs that were handed to a worker (`None`: to anybody) at least `age` ago, and that it has not taken, ready for
+    /// everybody. Gives how many.
+    async fn give_back_handed(&self, _worker: Option<WorkerId>, _age: Duration) -> StoreResult<u64> {
+        Ok(0)
+    }
+
     /// Reads history, inbox, activity rows of runs in one snapshot. Runs that are gone are missing in the answer.
     async fn load(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>>;
 

@@ -34,6 +34,7 @@ use crate::{
     roles::{
         Alarm, Peers,
         claim::{claim_activities, claim_runs, move_timers},
+        handed::{Door, keep_door, shut, take_handed},
         inbox::{Mail, read_inboxes},
         keeper::{Bells, keep, listen},
         outbox::deliver,
@@ -226,6 +227,9 @@ impl Life {
         roles.spawn(move_timers(Arc::clone(&context), Arc::clone(&bells.timers)));
         roles.spawn(read_inboxes(Arc::clone(&context), owners.clone(), Arc::clone(&bells.mail)));
         roles.spawn(read_questions(Arc::clone(&context), owners.clone(), Arc::clone(&bells.asked)));
+        let (handed, asked) = (Arc::clone(&bells.handed), Arc::clone(&bells.asked));
+        roles.spawn(take_handed(Arc::clone(&context), owners.clone(), handed, asked));
+        roles.spawn(keep_door(Arc::clone(&context)));
         roles.spawn(deliver(Arc::clone(&context), Arc::clone(&bells.outbox)));
         roles.spawn(owner::watch(owners.clone()));
         let mut keeper = tokio::spawn(keep(Arc::clone(&context), owners.clone(), bells.clone()));
@@ -239,6 +243,9 @@ impl Life {
             () = exhausted(&context) => Ended::Exhausted,
         };
         self.engine.starters().remove(&starter);
+        if !matches!(ended, Ended::LeaseLost) {
+            shut(&context).await;
+        }
         // Claims stop first: what they had just claimed and not handed over is found by whoever takes over.
         roles.shutdown().await;
         if matches!(ended, Ended::LeaseLost) {
@@ -291,6 +298,7 @@ impl Life {
             timer_due: Arc::default(),
             owners: OnceLock::new(),
             mail: Arc::<Mail>::default(),
+            door: Door::default(),
         })
     }
 }

@@ -102,6 +102,12 @@ pub const METRICS: &[Metric] = &[
         &[],
         "What committed transactions of users asked for and could not have: the table dacapo.undelivered says why.",
     ),
+    counter("dacapo_handed_runs_total", &[], "Runs that were started for this process by others, and that it took."),
+    counter(
+        "dacapo_handed_back_runs_total",
+        &[],
+        "Runs that this process gave to everybody because the worker for which they were started did not take them.",
+    ),
     counter("dacapo_hints_sent_total", &[], "Hints that were sent to other processes."),
     counter("dacapo_hints_lost_total", &[], "Hints that could not be sent; renewals of leases make up for them."),
     counter(

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dacapo_core::{
     Namespace, TaskQueue, Timestamp, WorkerId,
+    limits::HANDED_GRACE,
     store::{Beat, BeatInterest, StoreError, StoreResult, WorkerInfo, WorkerRegistration},
 };
 use sqlx::{Row, postgres::PgRow};
@@ -38,7 +39,8 @@ DELETE FROM dacapo.workers w WHERE w.worker = $1 AND w.dead
 /// missing ($9: whether this process may say so); the key of the lock is the random half of its id.
 const BEAT: &str = "
 WITH me AS (
-    UPDATE dacapo.workers SET lease_until = clock_timestamp() + $2 * interval '1 ms', busy = $6, owned = $7
+    UPDATE dacapo.workers SET lease_until = clock_timestamp() + $2 * interval '1 ms', busy = $6, owned = $7,
+           takes_until = clock_timestamp() + $10 * interval '1 ms'
      WHERE worker = $1 AND NOT dead AND lease_until > clock_timestamp() RETURNING worker
 )
 SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
@@ -59,6 +61,8 @@ SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
           LEFT JOIN LATERAL (SELECT o.owner FROM dacapo.runs_open o
                               WHERE o.shard = b.shard AND o.run_id = b.run_id OFFSET 0) r ON true) AS inbox_waiting,
        EXISTS (SELECT FROM dacapo.activities a WHERE a.deadline <= statement_timestamp()) AS overdue,
+       EXISTS (SELECT FROM dacapo.handed h WHERE h.worker = $1) AS handed,
+       EXISTS (SELECT FROM dacapo.handed h WHERE h.handed_at <= statement_timestamp() - $11 * interval '1 ms') AS untaken,
        EXISTS (SELECT FROM dacapo.outbox o WHERE o.due_at <= statement_timestamp() - $8 * interval '1 ms') AS outbox_waiting,
        LEAST((SELECT min(CASE WHEN r.owner IS NULL THEN t.fire_at ELSE t.fire_at + interval '1 s' END)
                 FROM (SELECT * FROM dacapo.timers t WHERE t.fire_at <= statement_timestamp() + $5 * interval '1 ms'
@@ -80,11 +84,13 @@ SELECT k.worker FROM unnest($1::uuid[], $2::int8[]) k (worker, key)
    AND EXISTS (SELECT FROM dacapo.workers w WHERE w.worker = k.worker AND w.presence AND NOT w.dead)";
 
 const WORKERS: &str = "
-SELECT worker, identity, build_id, queues, workflow_types, activity_types, lease_until, started_at, slots, busy, owned
+SELECT worker, identity, build_id, queues, workflow_types, activity_types, lease_until, started_at, slots, busy, owned,
+       COALESCE(takes_until > clock_timestamp(), false) AS takes_starts
   FROM dacapo.workers WHERE NOT dead AND lease_until > clock_timestamp() ORDER BY started_at, worker";
 
 const SERVING: &str = "
-SELECT worker, identity, build_id, queues, workflow_types, activity_types, lease_until, started_at, slots, busy, owned
+SELECT worker, identity, build_id, queues, workflow_types, activity_types, lease_until, started_at, slots, busy, owned,
+       COALESCE(takes_until > clock_timestamp(), false) AS takes_starts
   FROM dacapo.workers WHERE NOT dead AND lease_until > clock_timestamp() AND namespace = $1 AND $2 = ANY (queues)
  ORDER BY started_at, worker";
 
@@ -147,6 +153,8 @@ impl PgStore {
             .bind(i64::try_from(interest.owned).unwrap_or(i64::MAX))
             .bind(OUTBOX_GRACE.as_millis() as i64)
             .bind(self.hints.listens_for(PRESENCE_AFTER_RECONNECT))
+            .bind(interest.takes_starts.map(|time| time.as_millis() as i64))
+            .bind(HANDED_GRACE.as_millis() as i64)
             .fetch_one(&self.read)
             .await
             .map_err(store_error)?;
@@ -168,6 +176,8 @@ impl PgStore {
             activities_ready: row.get("activities_ready"),
             inbox_waiting: row.get("inbox_waiting"),
             activities_overdue: row.get("overdue"),
+            starts_handed: row.get("handed"),
+            starts_untaken: row.get("untaken"),
             outbox_waiting: row.get("outbox_waiting"),
             next_due_at: row.get::<Option<PgTime>, _>("next_due_at").map(|time| time.0),
         })
@@ -208,6 +218,8 @@ impl PgStore {
         sqlx::query(REMOVE_WORKER).bind(worker.0).execute(&mut *transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         self.forget(worker);
+        // What was handed to it in the last moment; nothing is any more.
+        while self.give_back_untaken(Some(worker), Duration::ZERO).await? > 0 {}
         self.hints.worker_gone();
         self.hints.send();
         Ok(())
@@ -257,5 +269,6 @@ fn read_worker(row: &PgRow) -> WorkerInfo {
         slots: row.get("slots"),
         busy: row.get("busy"),
         owned: row.get("owned"),
+        takes_starts: row.get("takes_starts"),
     }
 }

@@ -15,6 +15,7 @@ mod dead_letters;
 mod error;
 mod filter;
 mod fleet;
+mod handed;
 mod hints;
 mod lists;
 mod load;

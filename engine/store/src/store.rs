@@ -15,11 +15,11 @@ use dacapo_core::{
     query::{Query, QueryAnswer},
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, BranchOutcome,
-        CaughtUp, ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HeartbeatAnswer,
-        HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply, ReportOutcome, RunClaim,
-        RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage, SendOutcome, StartOutcome,
-        StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, WorkerInfo, WorkerRegistration,
-        WriteOutcome,
+        CaughtUp, ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HandedStarts,
+        HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply, ReportOutcome,
+        RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage, SendOutcome,
+        StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, TakenStarts, WorkerInfo,
+        WorkerRegistration, WriteOutcome,
     },
     update::UpdateStage,
 };
@@ -201,6 +201,18 @@ impl Store for PgStore {
 
     async fn claim_runs(&self, worker: WorkerId, claim: &RunClaim) -> StoreResult<ClaimedRuns> {
         within(self.claim_ready(worker, claim)).await
+    }
+
+    async fn take_starts(&self, worker: WorkerId, for_so_long: Option<Duration>) -> StoreResult<()> {
+        within(self.set_takes_starts(worker, for_so_long)).await
+    }
+
+    async fn take_handed(&self, worker: WorkerId, which: &HandedStarts) -> StoreResult<TakenStarts> {
+        within(self.take_handed_starts(worker, which)).await
+    }
+
+    async fn give_back_handed(&self, worker: Option<WorkerId>, age: Duration) -> StoreResult<u64> {
+        within(self.give_back_untaken(worker, age)).await
     }
 
     async fn load(&self, runs: &[RunKey]) -> StoreResult<Vec<LoadedRun>> {

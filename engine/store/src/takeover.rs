@@ -5,6 +5,8 @@
 //! the retry policy decides. A run that is taken over again and again without a single event in between is parked: it may
 //! be what kills its workers.
 
+use std::time::Duration;
+
 use dacapo_core::{
     ActivityOutcome, ActivityResult, Failure, Message, MessageBody, MessageId, RunKey, WorkerId,
     limits::TAKEOVERS_WITHOUT_PROGRESS_MAX, store::StoreResult,
@@ -81,14 +83,16 @@ impl PgStore {
             tracing::warn!(worker = %dead, identity, vanished, "a worker is gone; its runs are taken over");
         }
         transaction.commit().await.map_err(store_error)?;
+        // It has not seen these: they are no proof against their workflows.
+        let untaken = self.give_back_untaken(Some(dead), Duration::ZERO).await?;
         let runs = self.take_runs(dead, limit).await?;
         let activities = self.take_activities(dead, &identity, limit - runs as i64).await?;
-        if runs + activities == 0 {
+        if untaken + runs + activities == 0 {
             sqlx::query(REMOVE_WORKER).bind(dead.0).execute(&self.read).await.map_err(store_error)?;
         }
         metrics::counter!("dacapo_taken_over_runs_total").increment(runs);
         metrics::counter!("dacapo_taken_over_activities_total").increment(activities);
-        Ok(runs + activities)
+        Ok(untaken + runs + activities)
     }
 
     async fn take_runs(&self, dead: WorkerId, limit: i64) -> StoreResult<u64> {

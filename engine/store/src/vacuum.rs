@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 /// The rows of a queue that this process removes between two vacuums.
 const ROWS_BETWEEN: u64 = 10_000;
 
+/// As [`ROWS_BETWEEN`], where each row names up to 200 runs.
+const BATCHES_BETWEEN: u64 = 1_000;
+
 /// The time between two vacuums, as a multiple of what they take: at most so large a part of one core.
 const TIMES_AS_LONG: u32 = 20;
 
@@ -32,9 +35,10 @@ pub(crate) enum Queue {
     Activities,
     Timers,
     Outbox,
+    Handed,
 }
 
-const QUEUES: [Queue; 4] = [Queue::Ready, Queue::Activities, Queue::Timers, Queue::Outbox];
+const QUEUES: [Queue; 5] = [Queue::Ready, Queue::Activities, Queue::Timers, Queue::Outbox, Queue::Handed];
 
 impl Queue {
     fn table(self) -> &'static str {
@@ -43,6 +47,14 @@ impl Queue {
             Self::Activities => "activities",
             Self::Timers => "timers",
             Self::Outbox => "outbox",
+            Self::Handed => "handed",
+        }
+    }
+
+    fn rows_between(self) -> u64 {
+        match self {
+            Self::Handed => BATCHES_BETWEEN,
+            Self::Ready | Self::Activities | Self::Timers | Self::Outbox => ROWS_BETWEEN,
         }
     }
 
@@ -72,13 +84,14 @@ impl Removed {
     /// Notes that rows were taken out of a queue.
     pub(crate) fn note(&self, queue: Queue, rows: usize) {
         let before = self.shared.rows[queue as usize].fetch_add(rows as u64, Ordering::Relaxed);
-        if before < ROWS_BETWEEN && before + rows as u64 >= ROWS_BETWEEN {
+        if before < queue.rows_between() && before + rows as u64 >= queue.rows_between() {
             self.shared.enough.notify_one();
         }
     }
 
     fn due(&self) -> Option<Queue> {
-        QUEUES.into_iter().find(|queue| self.shared.rows[*queue as usize].load(Ordering::Relaxed) >= ROWS_BETWEEN)
+        let is_due = |queue: &Queue| self.shared.rows[*queue as usize].load(Ordering::Relaxed) >= queue.rows_between();
+        QUEUES.into_iter().find(is_due)
     }
 }
 

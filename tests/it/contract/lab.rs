@@ -175,7 +175,7 @@ pub(crate) fn registration() -> WorkerRegistration {
 
 pub(crate) fn interest(lease: Duration) -> BeatInterest {
     let (namespace, queues) = (Namespace::default_namespace(), vec![QUEUE.into()]);
-    BeatInterest { lease, namespace, queues, busy: 2, owned: 3 }
+    BeatInterest { lease, namespace, queues, busy: 2, owned: 3, takes_starts: None }
 }
 
 pub(crate) fn claim(limit: usize) -> RunClaim {

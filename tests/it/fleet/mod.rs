@@ -9,6 +9,7 @@ mod cache;
 mod code;
 mod database;
 mod effect_and_record;
+mod handed;
 mod harness;
 mod in_transaction;
 mod kill;

@@ -48,6 +48,29 @@ pub struct BeatInterest {
     pub busy: usize,
     /// Runs it owns at the moment, shown in `workers`.
     pub owned: usize,
+    /// For how long it goes on taking starts that others hand to it ([`super::Store::take_starts`]); `None`: it does not.
+    pub takes_starts: Option<Duration>,
+}
+
+/// Which handed starts a worker takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandedStarts {
+    /// All that are there for it.
+    All,
+    /// Those of which a hint told.
+    Some(Vec<HandedId>),
+}
+
+/// Names what one flush of starts handed to a worker.
+pub type HandedId = i64;
+
+/// What a worker took of that which others had started for it.
+#[derive(Debug, Default)]
+pub struct TakenStarts {
+    /// Its runs, read.
+    pub runs: Vec<LoadedRun>,
+    /// How long the one that waited longest had waited.
+    pub waited: Duration,
 }
 
 /// What a process hears when it renews its lease.
@@ -65,6 +88,10 @@ pub struct Beat {
     pub inbox_waiting: bool,
     /// Whether activity rows have passed their deadline.
     pub activities_overdue: bool,
+    /// Whether starts wait that were handed to this worker.
+    pub starts_handed: bool,
+    /// Whether starts wait for longer than the worker to which they were handed should take.
+    pub starts_untaken: bool,
     /// Whether rows of the outbox wait for longer than it takes the process that wrote them to deliver them.
     pub outbox_waiting: bool,
     /// When the next timer that nobody watches, or the next delayed row on the queues, is due; may lie in the past.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     ids::{RunKey, TaskQueue},
-    store::RunResult,
+    store::{HandedId, RunResult},
 };
 
 /// Something that changed.
@@ -25,6 +25,8 @@ pub enum Hint {
     Closed(Vec<RunKey>),
     /// Runs closed, and this is how: what is small enough for a hint needs no look-up.
     Ended(Vec<(RunKey, RunResult)>),
+    /// Starts wait that were handed to a worker of this process.
+    Handed(Vec<HandedId>),
     /// Rows of the outbox wait that this process wrote.
     Outbox,
     /// Questions wait for runs of this process.

@@ -230,6 +230,8 @@ pub struct WorkerInfo {
     pub busy: i64,
     /// Runs it owns.
     pub owned: i64,
+    /// Whether starts are handed to it at the moment, without waiting on a queue.
+    pub takes_starts: bool,
 }
 
 /// What waits on a queue.

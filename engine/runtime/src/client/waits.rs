@@ -204,6 +204,7 @@ impl Registry {
                 | Hint::Inbox(_)
                 | Hint::Outbox
                 | Hint::Asked(_)
+                | Hint::Handed(_)
                 | Hint::Replaced(_)
                 | Hint::Updated(_)
                 | Hint::WorkerGone => {}

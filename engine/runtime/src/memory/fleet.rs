@@ -63,6 +63,9 @@ impl State {
             runs_ready,
             activities_ready,
             inbox_waiting: self.inbox.keys().any(|run| self.open.get(run).is_some_and(|it| it.owner == Some(worker))),
+            // Nothing is handed to anybody here.
+            starts_handed: false,
+            starts_untaken: false,
             outbox_waiting: self.outbox.values().any(|slot| slot.written_at.plus(OUTBOX_GRACE) <= now),
             activities_overdue: self.activities.keys().any(|key| self.is_overdue(*key, now)),
             next_due_at: [next_run, next_activity, next_timer, next_deadline].into_iter().flatten().min(),
@@ -169,6 +172,7 @@ impl State {
             slots: row.registration.slots as i64,
             busy: row.busy as i64,
             owned: row.owned as i64,
+            takes_starts: false,
         })
         .collect()
     }

@@ -77,6 +77,8 @@ pub(crate) struct Context {
     pub(crate) owners: OnceLock<Owners>,
     /// Which inboxes are to be read.
     pub(crate) mail: Arc<crate::roles::inbox::Mail>,
+    /// Whether others may hand starts to this process.
+    pub(crate) door: crate::roles::handed::Door,
 }
 
 impl Context {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use dacapo_core::{
     RunKey,
-    store::{ClaimedRuns, LoadedRun, RunClaim, StoreResult},
+    store::{ClaimedRuns, HandedStarts, LoadedRun, RunClaim, StoreResult, TakenStarts},
 };
 
 use super::Context;
@@ -20,6 +20,17 @@ impl Context {
         })?;
         claimed.runs.iter_mut().for_each(|run| reporting.leave_out(run));
         Ok(claimed)
+    }
+
+    /// Takes runs that others started for this process.
+    pub(crate) async fn take_handed(&self, which: &HandedStarts) -> StoreResult<TakenStarts> {
+        let reporting = self.pool.reporting();
+        let mut taken = self.store.take_handed(self.worker, which).await.inspect_err(|_| {
+            // As a claim.
+            self.claim_lost.store(true, Ordering::Relaxed);
+        })?;
+        taken.runs.iter_mut().for_each(|run| reporting.leave_out(run));
+        Ok(taken)
     }
 
     /// Reads runs that this process owns, or thinks it does.

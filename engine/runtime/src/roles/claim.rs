@@ -46,6 +46,7 @@ pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<
         loop {
             let room = context.options.cached_runs.saturating_sub(context.owned());
             if room == 0 {
+                context.door.close();
                 owners.make_room(limits::CLAIM_RUNS_MAX);
                 let _ = tokio::time::timeout(ROOM_WAIT, context.room.notified()).await;
             }
@@ -56,12 +57,17 @@ pub(crate) async fn claim_runs(context: Arc<Context>, owners: Owners, wake: Arc<
             let begun = Instant::now();
             match claim_once(&context, &owners, &mail, RunClaim { limit, ..claim.clone() }).await {
                 Ok(0) => {
+                    context.door.open();
                     tokio::time::sleep((begun.elapsed() * EMPTY_PAUSE).min(EMPTY_PAUSE_MAX)).await;
                     break;
                 }
                 // Fewer than asked for: there are no more, and what comes later is hinted.
-                Ok(taken) if taken < limit => break,
-                Ok(_) => {}
+                Ok(taken) if taken < limit => {
+                    context.door.open();
+                    break;
+                }
+                // What waits there goes before what others start now.
+                Ok(_) => context.door.close(),
                 Err(error) => {
                     tracing::debug!(%error, "runs cannot be claimed");
                     tokio::time::sleep(RETRY).await;

@@ -35,6 +35,22 @@ pub(crate) struct Mail {
 struct Wanted {
     runs: BTreeSet<RunKey>,
     all: bool,
+    /// What was said to be wanted since [`Mail::begin_notes`].
+    noted: Option<Notes>,
+}
+
+/// What was wanted while runs were on their way into this process: nobody here could have it.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    runs: BTreeSet<RunKey>,
+    all: bool,
+}
+
+impl Notes {
+    /// Of these runs, those that were wanted.
+    pub(crate) fn of(&self, runs: impl Iterator<Item = RunKey>) -> Vec<RunKey> {
+        runs.filter(|run| self.all || self.runs.contains(run)).collect()
+    }
 }
 
 impl Mail {
@@ -45,14 +61,32 @@ impl Mail {
         if wanted.runs.len() > NAMED_RUNS_MAX {
             wanted.all = true;
         }
+        if let Some(noted) = &mut wanted.noted {
+            noted.runs.extend(runs);
+        }
         drop(wanted);
         self.changed.notify_one();
     }
 
     /// Says that any run may have messages.
     pub(crate) fn all_wanted(&self) {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).all = true;
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.all = true;
+        if let Some(noted) = &mut wanted.noted {
+            noted.all = true;
+        }
+        drop(wanted);
         self.changed.notify_one();
+    }
+
+    /// Notes from now on what is wanted.
+    pub(crate) fn begin_notes(&self) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).noted = Some(Notes::default());
+    }
+
+    /// Gives what was wanted since [`Mail::begin_notes`].
+    pub(crate) fn end_notes(&self) -> Notes {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).noted.take().unwrap_or_default()
     }
 
     /// Waits for runs that are wanted, and gives them all.
@@ -71,7 +105,8 @@ impl Mail {
 
     fn take(&self) -> Option<Wanted> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::take(&mut *wanted);
+        let noted = wanted.noted.take();
+        let taken = std::mem::replace(&mut *wanted, Wanted { noted, ..Wanted::default() });
         (taken.all || !taken.runs.is_empty()).then_some(taken)
     }
 }
@@ -126,5 +161,32 @@ async fn read(context: &Context, owners: &Owners, mail: &Arc<Mail>, mut runs: &[
             });
         }
         runs = &runs[runs.partition_point(|it| *it <= run)..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dacapo_core::{RunId, Shard};
+
+    use super::*;
+
+    fn run(number: u128) -> RunKey {
+        RunKey { shard: Shard(1), run_id: RunId(uuid::Uuid::from_u128(number)) }
+    }
+
+    #[test]
+    fn what_is_wanted_while_runs_are_on_their_way_is_noted_and_no_longer() {
+        let mail = Mail::default();
+        mail.wanted(&[run(1)]);
+        mail.begin_notes();
+        mail.wanted(&[run(2), run(3)]);
+        assert_eq!(mail.take().map(|wanted| wanted.runs.len()), Some(3), "it is read all the same");
+        let coming = || [run(1), run(3), run(4)].into_iter();
+        assert_eq!(mail.end_notes().of(coming()), [run(3)]);
+        mail.wanted(&[run(4)]);
+        assert!(mail.end_notes().of(coming()).is_empty());
+        mail.begin_notes();
+        mail.all_wanted();
+        assert_eq!(mail.end_notes().of(coming()), coming().collect::<Vec<_>>());
     }
 }

@@ -13,7 +13,7 @@ use dacapo_core::{
 };
 use tokio::sync::Notify;
 
-use super::{Alarm, inbox::Mail};
+use super::{Alarm, handed::Handed, inbox::Mail};
 use crate::owner::{Context, Owners};
 
 /// The time between two sweeps of one process.
@@ -43,6 +43,7 @@ pub(crate) struct Bells {
     pub(crate) timers: Arc<Alarm>,
     pub(crate) mail: Arc<Mail>,
     pub(crate) asked: Arc<Mail>,
+    pub(crate) handed: Arc<Handed>,
     pub(crate) outbox: Arc<Notify>,
     pub(crate) gone: Arc<Notify>,
 }
@@ -55,6 +56,7 @@ impl Bells {
             timers,
             mail,
             asked: Arc::default(),
+            handed: Arc::default(),
             outbox: Arc::default(),
             gone: Arc::default(),
         }
@@ -66,6 +68,7 @@ impl Bells {
         self.activities.notify_one();
         self.timers.ring();
         self.mail.all_wanted();
+        self.handed.all_wanted();
         self.outbox.notify_one();
         self.gone.notify_one();
     }
@@ -81,6 +84,7 @@ pub(crate) async fn listen(context: Arc<Context>, owners: Owners, bells: Bells) 
             Hint::ActivitiesReady(queue) if context.options.queues.contains(&queue) => bells.activities.notify_one(),
             Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) | Hint::Ended(_) | Hint::Updated(_) => {}
             Hint::Inbox(runs) => bells.mail.wanted(&runs),
+            Hint::Handed(handed) => bells.handed.wanted(&handed),
             Hint::Asked(runs) => bells.asked.wanted(&runs),
             Hint::Replaced(runs) => runs.into_iter().for_each(|run| owners.replaced(run)),
             Hint::Outbox => bells.outbox.notify_one(),
@@ -98,6 +102,7 @@ pub(crate) async fn keep(context: Arc<Context>, owners: Owners, bells: Bells) {
         queues: context.options.queues.clone(),
         busy: context.pool.busy(),
         owned: context.owned(),
+        takes_starts: context.takes_starts(),
     };
     let mut comparison = Comparison::default();
     let mut swept = Instant::now();
@@ -136,6 +141,16 @@ pub(crate) async fn keep(context: Arc<Context>, owners: Owners, bells: Bells) {
 async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, comparison: &mut Comparison) {
     if beat.runs_ready {
         bells.runs.notify_one();
+    } else if context.owned() < context.options.cached_runs {
+        context.door.open();
+    }
+    if beat.starts_handed {
+        bells.handed.all_wanted();
+    }
+    if beat.starts_untaken
+        && let Err(error) = context.store.give_back_handed(None, limits::HANDED_GRACE).await
+    {
+        tracing::debug!(%error, "starts that nobody takes cannot be given back");
     }
     if beat.activities_ready {
         bells.activities.notify_one();

@@ -2,6 +2,7 @@
 //! Each role is one loop; hints and alarms wake it, the tables are the truth.
 
 pub(crate) mod claim;
+pub(crate) mod handed;
 pub(crate) mod inbox;
 pub(crate) mod keeper;
 pub(crate) mod outbox;

@@ -1,5 +1,7 @@
 //! Flushes of one item without arrays: the functions of the database that take one value for each column.
 
+use std::sync::LazyLock;
+
 use dacapo_core::{
     Timestamp, WorkerId,
     transition::{ProblemChange, Transition},
@@ -12,16 +14,27 @@ use sqlx::{
 
 use super::{
     append::{Encoded, Verdict},
+    hand::Handed,
     start::EncodedStart,
 };
-use crate::{hints::Notification, time::PgTime};
+use crate::{
+    hints::{HANDED_SQL, Notification},
+    time::PgTime,
+};
 
-const START: &str =
-    "SELECT may_own, started FROM dacapo.start_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)";
+const START: &str = "SELECT may_own, started, taker, handed
+    FROM dacapo.start_one_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18)";
 
-/// [`START`], and its news if the run was started.
-const START_SAYING: &str = "SELECT s.may_own, s.started, CASE WHEN s.may_own AND s.started THEN pg_notify($18, $19) END
-    FROM dacapo.start_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17) s";
+/// [`START`], and its news if the run was started: to the worker that takes it, or to all.
+static START_SAYING: LazyLock<String> = LazyLock::new(|| {
+    let (channel, payload) = HANDED_SQL;
+    format!(
+        "SELECT s.may_own, s.started, s.taker, s.handed,
+                CASE WHEN s.handed IS NOT NULL THEN pg_notify({channel}, {payload})
+                     WHEN s.may_own AND s.started THEN pg_notify($19, $20) END
+           FROM dacapo.start_one_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) s"
+    )
+});
 
 const APPEND: &str =
     "SELECT applied, false AS unconsumed FROM dacapo.append_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)";
@@ -34,7 +47,8 @@ const CLOSE_SAYING: &str = "SELECT c.applied, c.unconsumed, CASE WHEN c.applied 
 
 /// What became of a start.
 pub(super) enum Begun {
-    Started,
+    /// The run is there; with whom it was handed to.
+    Started(Option<Handed>),
     /// A key is taken; nothing was written.
     Taken,
     /// The owner may not own.
@@ -46,14 +60,15 @@ pub(super) async fn start(
     connection: &mut PgConnection,
     start: &EncodedStart,
     owner: Option<WorkerId>,
+    may_hand: bool,
     news: Option<Notification>,
 ) -> Result<Begun, sqlx::Error> {
-    let statement = if news.is_some() { START_SAYING } else { START };
-    let arguments = start_arguments(start, owner, news).map_err(sqlx::Error::Encode)?;
+    let statement: &'static str = if news.is_some() { &START_SAYING } else { START };
+    let arguments = start_arguments(start, owner, may_hand, news).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
     Ok(match (row.try_get("may_own")?, row.try_get("started")?) {
         (false, _) => Begun::OwnerLost,
-        (true, true) => Begun::Started,
+        (true, true) => Begun::Started(Handed::read(&row)?),
         (true, false) => Begun::Taken,
     })
 }
@@ -61,13 +76,15 @@ pub(super) async fn start(
 fn start_arguments(
     item: &EncodedStart,
     owner: Option<WorkerId>,
+    may_hand: bool,
     news: Option<Notification>,
 ) -> Result<PgArguments, BoxDynError> {
     let (request, transition) = (&item.start.request, &item.start.transition);
     let started = transition.events.first().map_or(Timestamp(0), |event| event.event_time);
     let mut arguments = PgArguments::default();
-    arguments.reserve(19, item.events.len() + 512);
+    arguments.reserve(20, item.events.len() + 512);
     arguments.add(owner.map(|owner| owner.0))?;
+    arguments.add(may_hand.then_some(request.namespace.as_str()))?;
     arguments.add(transition.key.shard.0)?;
     arguments.add(transition.key.run_id.0)?;
     arguments.add(request.namespace.as_str())?;

@@ -7,6 +7,7 @@
 mod append;
 mod between;
 mod graves;
+mod hand;
 mod lane;
 mod lone;
 mod piggyback;

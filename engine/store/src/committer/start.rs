@@ -13,11 +13,16 @@ use dacapo_core::{
     store::{Hint, StartOutcome, StartWrite, StoreError, StoreResult},
     transition::ProblemChange,
 };
-use sqlx::{Arguments, PgConnection, Row, postgres::PgArguments};
+use sqlx::{
+    Arguments, PgConnection, Row,
+    error::BoxDynError,
+    postgres::{PgArguments, PgRow},
+};
 
 use super::{
     append::take_one_per_run,
     between::{ARRAYS, BetweenArrays, EncodedBetween, parameters},
+    hand::{Handed, Wanted, hand_starts},
     lane::{Entry, Flush},
     lone::{self, Begun},
     piggyback::Piggyback,
@@ -33,7 +38,10 @@ const START: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5
     $17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42,$43,$44,$45,$46,$47)";
 
 /// The parameters of [`START`].
-const START_PARAMETERS: usize = 47;
+pub(super) const START_PARAMETERS: usize = 47;
+
+/// The parameters of [`START_LEAN`].
+pub(super) const START_LEAN_PARAMETERS: usize = 19;
 
 /// As [`START`], with what only transitions between runs have.
 static START_BETWEEN: LazyLock<String> = LazyLock::new(|| {
@@ -106,10 +114,19 @@ impl EncodedStart {
         !has_rows(&self.start.transition) && self.between.is_none()
     }
 
+    /// Whether it has rows for other runs.
+    pub(super) fn has_between(&self) -> bool {
+        self.between.is_some()
+    }
+
+    /// Whether it is for any worker, and now.
+    pub(super) fn waits(&self, now: Timestamp) -> bool {
+        self.start.owner.is_none() && self.start.ready_at <= now
+    }
+
     /// What others are to hear of one that nobody owns.
     fn news(&self, now: Timestamp) -> Option<Notification> {
-        let waits = self.start.owner.is_none() && self.start.ready_at <= now;
-        waits.then(|| Hints::say_runs_ready(&self.start.request.task_queue))
+        self.waits(now).then(|| Hints::say_runs_ready(&self.start.request.task_queue))
     }
 }
 
@@ -122,10 +139,11 @@ pub(super) struct Start {
     piggyback: Piggyback,
 }
 
-/// How a start went, and whether others have been told of it already.
+/// How a start went, to whom it was handed, and whether others have been told of it already.
 #[derive(Debug)]
 pub(super) struct Answered {
     outcome: StoreResult<StartOutcome>,
+    handed: Option<Handed>,
     told: bool,
 }
 
@@ -169,38 +187,46 @@ impl Flush for Start {
     ) -> Result<Vec<Answered>, sqlx::Error> {
         let owner = works.first().and_then(|work| work.start.owner);
         let optimistic = self.is_optimistic(works);
+        let now = self.hints.now();
+        let wanted = Wanted::of(works, now);
         let (mut begun, mut carried_along) = (None, false);
         if let [work] = works
             && optimistic
             && work.is_lean()
         {
-            if let Some(news) = work.news(self.hints.now()) {
-                begun = self.piggyback.carry(lone::start(connection, work, owner, Some(news))).await?;
+            if let Some(news) = work.news(now) {
+                begun =
+                    self.piggyback.carry(lone::start(connection, work, owner, wanted.is_some(), Some(news))).await?;
                 carried_along = begun.is_some();
             }
             if begun.is_none() {
-                begun = Some(lone::start(connection, work, owner, None).await?);
+                begun = Some(lone::start(connection, work, owner, wanted.is_some(), None).await?);
             }
         }
-        let flushed = match begun {
-            Some(Begun::Started) => Some(Vec::new()),
-            Some(Begun::OwnerLost) => None,
-            Some(Begun::Taken) => flush_starts(connection, works, owner, false).await?,
-            None => flush_starts(connection, works, owner, optimistic).await?,
+        let flushed = match (begun, wanted) {
+            (Some(Begun::Started(handed)), _) => Some((Vec::new(), handed)),
+            (Some(Begun::OwnerLost), _) => None,
+            (Some(Begun::Taken), _) => flush_starts(connection, works, owner, false).await?.map(to_nobody),
+            (None, Some(wanted)) => match hand_starts(connection, works, optimistic, &wanted).await? {
+                Some(flushed) => Some(flushed),
+                None => flush_starts(connection, works, owner, optimistic).await?.map(to_nobody),
+            },
+            (None, None) => flush_starts(connection, works, owner, optimistic).await?.map(to_nobody),
         };
-        let Some(refused) = flushed else {
-            let lost = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::OwnerLost), told: false };
+        let Some((refused, handed)) = flushed else {
+            let lost = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::OwnerLost), handed: None, told: false };
             return Ok(works.iter().map(lost).collect());
         };
         if !refused.is_empty() {
             self.careful.store(CAREFUL_FLUSHES, Ordering::Relaxed);
         }
         let told = carried_along && refused.is_empty();
-        let mut outcomes: Vec<StoreResult<StartOutcome>> = works.iter().map(|_| Ok(StartOutcome::Started)).collect();
+        let started = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::Started), handed, told };
+        let mut answers: Vec<Answered> = works.iter().map(started).collect();
         for place in refused {
             let work = works[place];
             let outcome = resolve(connection, work, &self.hints).await?;
-            outcomes[place] = outcome.map(|outcome| match outcome {
+            let outcome = outcome.map(|outcome| match outcome {
                 // The run is there because an earlier try of this very start went through.
                 StartOutcome::Duplicate { run, owned }
                     if work.uncertain && run == work.start.transition.key && (owned || owner.is_none()) =>
@@ -209,18 +235,23 @@ impl Flush for Start {
                 }
                 other => other,
             });
+            answers[place] = Answered { outcome, handed: None, told: false };
         }
-        Ok(outcomes.into_iter().map(|outcome| Answered { outcome, told }).collect())
+        Ok(answers)
     }
 
     fn answer(&self, answered: Vec<(Entry<Self>, Answered)>) {
-        for (entry, Answered { outcome, told }) in answered {
+        for (entry, Answered { outcome, handed, told }) in answered {
             if let Ok(StartOutcome::Started) = outcome {
                 let start = &entry.work.start;
-                if told {
-                    self.hints.publish_here(&Hint::RunsReady(start.request.task_queue.clone()));
-                } else if start.owner.is_none() {
-                    self.hints.runs_ready(&start.request.task_queue, start.ready_at);
+                match handed {
+                    Some(handed) if told => self.hints.handed_here(handed.worker, handed.number),
+                    Some(handed) => self.hints.handed(handed.worker, handed.number),
+                    None if told => self.hints.publish_here(&Hint::RunsReady(start.request.task_queue.clone())),
+                    None if start.owner.is_none() => {
+                        self.hints.runs_ready(&start.request.task_queue, start.ready_at);
+                    }
+                    None => {}
                 }
                 if !start.transition.outbox.is_empty() {
                     self.hints.outbox();
@@ -242,6 +273,11 @@ impl Flush for Start {
         work.uncertain = true;
         None
     }
+}
+
+/// What a flush that hands nothing to anybody refused.
+fn to_nobody(refused: Vec<usize>) -> (Vec<usize>, Option<Handed>) {
+    (refused, None)
 }
 
 /// The order in which starts lock: by workflow id.
@@ -297,6 +333,11 @@ pub(super) async fn flush_starts(
     let between = BetweenArrays::gather(items.iter().map(|item| (&item.start.transition, item.between.as_deref())));
     let (statement, arguments) = arguments(items, owner, optimistic, between.as_ref()).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
+    refused(&row)
+}
+
+/// Reads the places of what `dacapo.start_v2` did not start; `None` where the owner may not own.
+pub(super) fn refused(row: &PgRow) -> Result<Option<Vec<usize>>, sqlx::Error> {
     if !row.try_get::<bool, _>("may_own")? {
         return Ok(None);
     }
@@ -309,7 +350,22 @@ fn arguments(
     owner: Option<WorkerId>,
     optimistic: bool,
     between: Option<&BetweenArrays<'_>>,
-) -> Result<(&'static str, PgArguments), sqlx::error::BoxDynError> {
+) -> Result<(&'static str, PgArguments), BoxDynError> {
+    let (is_lean, mut arguments) = start_arguments(items, owner, optimistic)?;
+    let Some(between) = between else { return Ok((if is_lean { START_LEAN } else { START }, arguments)) };
+    if is_lean {
+        RowArrays::default().bind(&mut arguments)?;
+    }
+    between.bind(&mut arguments)?;
+    Ok((&START_BETWEEN, arguments))
+}
+
+/// The arguments of `dacapo.start_v2`, and whether they are those of [`START_LEAN`].
+pub(super) fn start_arguments(
+    items: &[&EncodedStart],
+    owner: Option<WorkerId>,
+    optimistic: bool,
+) -> Result<(bool, PgArguments), BoxDynError> {
     let mut rows = RowArrays::default();
     for (place, item) in (1_i32..).zip(items) {
         rows.add(place, &item.start.transition, &item.rows);
@@ -327,13 +383,10 @@ fn arguments(
     arguments.add(items.iter().map(|item| item.request.as_deref()).collect::<Vec<_>>())?;
     arguments.add(requests().map(|r| reuse(r.reuse_policy)).collect::<Vec<_>>())?;
     arguments.add(items.iter().map(|item| PgTime(item.start.ready_at)).collect::<Vec<_>>())?;
-    if rows.is_empty() && between.is_none() {
-        return Ok((START_LEAN, arguments));
+    if !rows.is_empty() {
+        rows.bind(&mut arguments)?;
     }
-    rows.bind(&mut arguments)?;
-    let Some(between) = between else { return Ok((START, arguments)) };
-    between.bind(&mut arguments)?;
-    Ok((&START_BETWEEN, arguments))
+    Ok((rows.is_empty(), arguments))
 }
 
 /// The reuse policy as `dacapo.start_v2` knows it.

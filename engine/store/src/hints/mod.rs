@@ -9,7 +9,7 @@ pub(crate) mod listen;
 pub(crate) mod notify;
 mod wire;
 
-pub(crate) use wire::{End, transaction_channel};
+pub(crate) use wire::{End, HANDED_SQL, transaction_channel};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -23,7 +23,7 @@ use std::{
 
 use dacapo_core::{
     RunKey, TaskQueue, Timestamp, WorkerId,
-    store::{Hint, HintBoard, HintReceiver},
+    store::{HandedId, Hint, HintBoard, HintReceiver},
 };
 use sqlx::{PgConnection, Row, postgres::PgConnectOptions};
 use tokio::sync::Notify;
@@ -47,6 +47,8 @@ struct News {
     runs_ready: BTreeSet<TaskQueue>,
     activities_ready: BTreeSet<TaskQueue>,
     inbox: BTreeMap<WorkerId, Vec<RunKey>>,
+    /// Starts that were handed to workers.
+    handed: BTreeMap<WorkerId, BTreeSet<HandedId>>,
     closed: Vec<RunKey>,
     /// Closed runs whose end fits into a hint.
     ended: Vec<(RunKey, End)>,
@@ -142,6 +144,11 @@ impl Hints {
         wire::notification(&News { runs_ready: [queue.clone()].into(), ..News::default() })
     }
 
+    /// Tells this process only of starts that were handed to a worker.
+    pub(crate) fn handed_here(&self, worker: WorkerId, handed: HandedId) {
+        self.tell_here(&News { handed: [(worker, [handed].into())].into(), ..News::default() });
+    }
+
     /// What other processes are to hear of a run that closed, with its end where that fits in.
     pub(crate) fn say_closed(run: RunKey, end: Option<End>) -> Notification {
         wire::notification(&News::of_closed(run, end))
@@ -230,6 +237,11 @@ impl Hints {
         lock(&self.shared.news).inbox.entry(owner).or_default().push(run);
     }
 
+    /// Starts were handed to a worker.
+    pub(crate) fn handed(&self, worker: WorkerId, handed: HandedId) {
+        lock(&self.shared.news).handed.entry(worker).or_default().insert(handed);
+    }
+
     /// A run closed.
     pub(crate) fn closed(&self, run: RunKey) {
         lock(&self.shared.news).closed.push(run);
@@ -316,6 +328,11 @@ impl Hints {
         if !inbox.is_empty() {
             self.publish_here(&Hint::Inbox(inbox));
         }
+        let handed: Vec<HandedId> =
+            own.iter().filter_map(|worker| news.handed.get(worker)).flatten().copied().collect();
+        if !handed.is_empty() {
+            self.publish_here(&Hint::Handed(handed));
+        }
         if !news.closed.is_empty() {
             self.publish_here(&Hint::Closed(news.closed.clone()));
         }
@@ -362,6 +379,7 @@ impl News {
         self.runs_ready.is_empty()
             && self.activities_ready.is_empty()
             && self.inbox.is_empty()
+            && self.handed.is_empty()
             && self.closed.is_empty()
             && self.ended.is_empty()
             && !self.worker_gone
@@ -378,6 +396,9 @@ impl News {
         self.activities_ready.extend(news.activities_ready);
         for (worker, runs) in news.inbox {
             self.inbox.entry(worker).or_default().extend(runs);
+        }
+        for (worker, handed) in news.handed {
+            self.handed.entry(worker).or_default().extend(handed);
         }
         for (worker, runs) in news.asked {
             self.asked.entry(worker).or_default().extend(runs);

@@ -70,6 +70,7 @@ impl Notifier {
     fn without_own(&self, mut outgoing: News) -> News {
         for worker in self.hints.own_workers() {
             outgoing.inbox.remove(&worker);
+            outgoing.handed.remove(&worker);
         }
         outgoing
     }

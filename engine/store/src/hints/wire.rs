@@ -3,7 +3,7 @@
 //! | channel | who listens | payload |
 //! |---|---|---|
 //! | `dacapo_queues` | every process with a worker | lines: `r`queue (runs wait), `a`queue (activities wait), `g` (a worker is gone) |
-//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places |
+//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places; after a `>`, numbers of starts that were handed to it, with commas |
 //! | `dacapo_t_`store | the process that wrote rows of the outbox in transactions of its users | empty: one of them has committed |
 //! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
 //! | `dacapo_updated` | processes that have waited for an update or an answer | keys of runs of which there is news |
@@ -12,7 +12,7 @@
 
 use dacapo_core::{
     Payload, RunId, RunKey, RunStatus, Shard, TaskQueue, Timestamp, WorkerId,
-    store::{Hint, RunResult},
+    store::{HandedId, Hint, RunResult},
 };
 use uuid::Uuid;
 
@@ -43,6 +43,12 @@ const ASKED: char = '?';
 
 /// Before run keys on a worker's channel: these runs were ended, and others took their places.
 const REPLACED: char = '!';
+
+/// Before numbers on a worker's channel: these starts were handed to it. `dacapo.start_one_v2` is said so by [`HANDED_SQL`].
+const HANDED: char = '>';
+
+/// The channel and payload of a lone start that was handed to the worker `s.taker`, in SQL.
+pub(crate) const HANDED_SQL: (&str, &str) = ("'dacapo_w_' || replace(s.taker::text, '-', '')", "'>' || s.handed");
 
 /// The largest value that goes along with the news of its run's end. A hint is sent to every process that waits for some
 /// run, so what is larger is cheaper read by the one that wants it.
@@ -99,6 +105,11 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
     for (worker, runs) in &outgoing.inbox {
         for payload in chunks(runs.iter().map(key), "") {
             add(&worker_channel(*worker), payload);
+        }
+    }
+    for (worker, handed) in &outgoing.handed {
+        for payload in chunks(handed.iter().map(HandedId::to_string), ",") {
+            add(&worker_channel(*worker), format!("{HANDED}{payload}"));
         }
     }
     for (worker, runs) in &outgoing.asked {
@@ -164,6 +175,7 @@ pub(super) fn read(channel: &str, payload: &str) -> Vec<Hint> {
         UPDATED => read_keys(payload).map(|runs| vec![Hint::Updated(runs)]),
         _ if payload.starts_with(ASKED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Asked(runs)]),
         _ if payload.starts_with(REPLACED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Replaced(runs)]),
+        _ if payload.starts_with(HANDED) => read_numbers(&payload[1..]).map(|handed| vec![Hint::Handed(handed)]),
         _ => read_keys(payload).map(|runs| vec![Hint::Inbox(runs)]),
     };
     hints.unwrap_or_else(|| vec![Hint::Everything])
@@ -200,6 +212,10 @@ fn read_closed(mut payload: &str) -> Option<Vec<Hint>> {
     Some(closed.into_iter().chain((!ended.is_empty()).then_some(Hint::Ended(ended))).collect())
 }
 
+fn read_numbers(payload: &str) -> Option<Vec<HandedId>> {
+    payload.split(',').map(|number| number.parse().ok()).collect()
+}
+
 fn read_keys(payload: &str) -> Option<Vec<RunKey>> {
     payload.as_bytes().chunks(KEY_CHARS).map(read_key).collect()
 }
@@ -232,6 +248,15 @@ mod tests {
         let asked = News { replaced: [(WorkerId(Uuid::nil()), vec![run(7)])].into(), ..News::default() };
         let (channels, payloads) = notifications(&asked);
         assert_eq!(read(&channels[0], &payloads[0]), [Hint::Replaced(vec![run(7)])]);
+        let worker = WorkerId(Uuid::from_u128(5));
+        let handed = News { handed: [(worker, (0..2_000).collect())].into(), ..News::default() };
+        let (channels, payloads) = notifications(&handed);
+        assert!(channels.iter().all(|channel| *channel == worker_channel(worker)) && payloads.len() == 2);
+        let read_back = payloads.iter().flat_map(|payload| read(&channels[0], payload)).map(|hint| match hint {
+            Hint::Handed(handed) => handed,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(read_back.flatten().collect::<Vec<HandedId>>(), (0..2_000).collect::<Vec<HandedId>>());
         let updated = News { updated: vec![run(8), run(9)], ..News::default() };
         let (channels, payloads) = notifications(&updated);
         assert_eq!(read(&channels[0], &payloads[0]), [Hint::Updated(vec![run(8), run(9)])]);

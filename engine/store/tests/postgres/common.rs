@@ -8,8 +8,8 @@ use dacapo_core::{
     apply::Turn,
     command::Command,
     store::{
-        BeatInterest, LoadedRun, Reply, RunClaim, RunWrite, SendMessage, SendOutcome, StartOutcome, StartWrite,
-        StoreResult, WorkerRegistration, WriteOutcome,
+        BeatInterest, Hint, HintReceiver, LoadedRun, Reply, RunClaim, RunWrite, SendMessage, SendOutcome, StartOutcome,
+        StartWrite, StoreResult, WorkerRegistration, WriteOutcome,
     },
     transition::Transition,
 };
@@ -177,6 +177,7 @@ pub(crate) fn interest() -> BeatInterest {
         queues: vec![QUEUE.into()],
         busy: 0,
         owned: 0,
+        takes_starts: None,
     }
 }
 
@@ -256,6 +257,19 @@ impl Owned {
     pub(crate) fn key(&self) -> RunKey {
         self.run.key
     }
+}
+
+/// Waits for a hint.
+pub(crate) async fn hear(receiver: &mut HintReceiver, wanted: impl Fn(&Hint) -> bool) {
+    let heard = async {
+        loop {
+            let hint = receiver.next().await;
+            if wanted(&hint) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), heard).await.unwrap();
 }
 
 pub(crate) fn complete() -> Command {

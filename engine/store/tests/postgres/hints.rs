@@ -4,22 +4,10 @@ use std::time::Duration;
 
 use dacapo_core::{
     Store,
-    store::{Hint, HintReceiver, ReleaseRun, WriteOutcome},
+    store::{Hint, ReleaseRun, WriteOutcome},
 };
 
 use crate::common::*;
-
-async fn hear(receiver: &mut HintReceiver, wanted: impl Fn(&Hint) -> bool) {
-    let heard = async {
-        loop {
-            let hint = receiver.next().await;
-            if wanted(&hint) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), heard).await.unwrap();
-}
 
 #[tokio::test]
 async fn other_processes_hear_of_work_messages_and_ends() {

@@ -141,7 +141,7 @@ async fn a_lone_start_becomes_what_it_becomes_among_others() {
         // A process of its own for each: one that met something careful looks first for a while.
         let store = alone.another().await;
         expected.push(started(&store, &there, request).await);
-        assert!(called(&alone, "start_one_v1").await, "{expected:?}");
+        assert!(called(&alone, "start_one_v2").await, "{expected:?}");
         store.close().await;
     }
 

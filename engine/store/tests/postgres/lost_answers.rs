@@ -12,8 +12,8 @@ use dacapo_core::{
     ActivityOptions, ActivityOutcome, ActivityResult, EventKind, RunId, Store,
     branch::{BranchPlan, BranchRun, Reapply, Reset, ResetPoint},
     store::{
-        ActivityClaim, ActivityReport, BranchOutcome, ReportOutcome, SendOutcome, StartOutcome, StoreError,
-        WriteOutcome,
+        ActivityClaim, ActivityReport, BranchOutcome, HandedStarts, ReportOutcome, RunsPart, SendOutcome, StartOutcome,
+        StoreError, WriteOutcome,
     },
 };
 use dacapo_devpg::Cluster;
@@ -59,7 +59,11 @@ impl Proxy {
     }
 
     fn arm(&self, needle: &str) {
-        *self.needle.lock().unwrap() = Some(needle.as_bytes().to_vec());
+        self.arm_bytes(needle.as_bytes());
+    }
+
+    fn arm_bytes(&self, needle: &[u8]) {
+        *self.needle.lock().unwrap() = Some(needle.to_vec());
     }
 }
 
@@ -113,6 +117,33 @@ async fn a_start_whose_answer_was_lost_is_started_once() {
     assert_eq!(answer.await.unwrap().unwrap(), StartOutcome::Started);
     assert_eq!(proxy.cuts.load(Ordering::SeqCst), 1);
     assert_eq!(database.count("dacapo.runs").await, 2);
+    store.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_start_and_its_taking_whose_answers_were_lost_leave_the_run_with_its_worker() {
+    let database = Database::new().await;
+    let proxy = Proxy::to(&database);
+    let store = proxy.store().await;
+    let worker = register(&store).await;
+    store.take_starts(worker, Some(std::time::Duration::from_secs(60))).await.unwrap();
+    start(&store, request("warm")).await;
+    assert_eq!(store.take_handed(worker, &HandedStarts::All).await.unwrap().runs.len(), 1);
+    let request = request("needle in a haystack");
+    let key = request.key();
+    proxy.arm("needle in a haystack");
+    assert_eq!(start(&store, request).await, StartOutcome::Started);
+    assert_eq!(proxy.cuts.load(Ordering::SeqCst), 1);
+    assert_eq!(database.count("dacapo.handed").await, 1, "once");
+
+    proxy.arm_bytes(worker.0.as_bytes());
+    assert!(store.take_handed(worker, &HandedStarts::All).await.is_err());
+    assert_eq!(proxy.cuts.load(Ordering::SeqCst), 2);
+    assert_eq!(database.count("dacapo.handed").await, 0);
+    // It is the worker's, which finds it as it finds a run whose claim had no answer.
+    let owned = store.owned_runs(worker, RunsPart::WHOLE).await.unwrap();
+    assert!(owned.contains(&(key, 1)), "{owned:?}");
     store.close().await;
     database.finish().await;
 }

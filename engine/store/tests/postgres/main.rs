@@ -5,6 +5,7 @@ mod activities;
 mod claims;
 mod common;
 mod fleet;
+mod handed;
 mod hints;
 mod lists;
 mod lone;

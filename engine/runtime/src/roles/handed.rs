@@ -1,0 +1,237 @@
+//! Takes starts that others handed to this process, and says whether it takes any.
+//!
+//! A start that is handed over is this process's from its first moment; until it takes the start, nobody works at it. So
+//! others may hand starts to it only while it has room, finds nothing on its queues that waits for longer, and is quick.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use dacapo_core::{
+    RunKey, limits,
+    store::{HandedId, HandedStarts},
+};
+use tokio::sync::Notify;
+
+use super::inbox::Mail;
+use crate::owner::{Context, Owners};
+
+/// Flushes of starts that are taken at once, of up to 200 runs each.
+const TAKEN_AT_ONCE: usize = 16;
+
+/// A process that takes starts later than this after they were handed over does not take any for some time.
+const LATE: Duration = Duration::from_millis(500);
+
+/// The time for which a process that had no room, or was late, takes no starts.
+const CLOSED_FOR: Duration = Duration::from_secs(1);
+
+/// The longest that a process which stops waits for the fleet to hear of it.
+const SHUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The wait before starts are looked for after the database could not answer.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Whether others may hand starts to this process.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    state: Mutex<DoorState>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct DoorState {
+    is_open: bool,
+    closed_at: Option<Instant>,
+}
+
+impl Door {
+    /// Opens, unless it was closed a moment ago.
+    pub(crate) fn open(&self) {
+        self.open_at(Instant::now());
+    }
+
+    fn open_at(&self, now: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.is_open && state.closed_at.is_none_or(|at| now.saturating_duration_since(at) >= CLOSED_FOR) {
+            state.is_open = true;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Closes.
+    pub(crate) fn close(&self) {
+        self.close_at(Instant::now());
+    }
+
+    fn close_at(&self, now: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.closed_at = Some(now);
+        if std::mem::take(&mut state.is_open) {
+            self.changed.notify_one();
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_open
+    }
+}
+
+impl Context {
+    /// For how long others may hand starts to this process; until its next renewal but one at the latest.
+    pub(crate) fn takes_starts(&self) -> Option<Duration> {
+        (self.door.is_open() && !self.is_draining()).then(|| self.options.lease_renewal * 3 / 2)
+    }
+}
+
+/// Tells the fleet when the door opens or closes.
+pub(crate) async fn keep_door(context: Arc<Context>) {
+    loop {
+        context.door.changed.notified().await;
+        if let Err(error) = context.store.take_starts(context.worker, context.takes_starts()).await {
+            // The next renewal of the lease says it.
+            tracing::debug!(%error, "the fleet cannot be told whether this worker takes starts");
+        }
+    }
+}
+
+/// What was handed to this process.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    wanted: Mutex<(BTreeSet<HandedId>, bool)>,
+    changed: Notify,
+}
+
+impl Handed {
+    /// Says that starts were handed over.
+    pub(crate) fn wanted(&self, handed: &[HandedId]) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).0.extend(handed);
+        self.changed.notify_one();
+    }
+
+    /// Says that any may have been.
+    pub(crate) fn all_wanted(&self) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.changed.notify_one();
+    }
+
+    async fn next(&self) -> HandedStarts {
+        loop {
+            if let Some(which) = self.take() {
+                return which;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<HandedStarts> {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut wanted.1) {
+            wanted.0.clear();
+            return Some(HandedStarts::All);
+        }
+        let mut some = Vec::new();
+        while some.len() < TAKEN_AT_ONCE
+            && let Some(id) = wanted.0.pop_first()
+        {
+            some.push(id);
+        }
+        (!some.is_empty()).then_some(HandedStarts::Some(some))
+    }
+}
+
+/// Takes what is handed over for as long as it is polled.
+pub(crate) async fn take_handed(context: Arc<Context>, owners: Owners, handed: Arc<Handed>, asked: Arc<Mail>) {
+    loop {
+        let which = handed.next().await;
+        if context.owned() >= context.options.cached_runs {
+            refuse(&context, &owners).await;
+            continue;
+        }
+        if !take(&context, &owners, &which, &asked).await {
+            tokio::time::sleep(RETRY).await;
+            handed.all_wanted();
+        }
+    }
+}
+
+/// Takes starts, and brings them to their threads. What came for them meanwhile (a signal, a question) was told to a
+/// process that did not know them yet, and is looked for again.
+async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &Mail) -> bool {
+    context.mail.begin_notes();
+    asked.begin_notes();
+    let taken = match context.take_handed(which).await {
+        Ok(taken) => taken,
+        Err(error) => {
+            context.mail.end_notes();
+            asked.end_notes();
+            tracing::debug!(%error, "starts that were handed over cannot be taken");
+            return false;
+        }
+    };
+    if taken.waited > LATE {
+        context.door.close();
+    }
+    metrics::counter!("dacapo_handed_runs_total").increment(taken.runs.len() as u64);
+    let runs: Vec<RunKey> = taken.runs.iter().map(|run| run.key).collect();
+    taken.runs.into_iter().for_each(|run| owners.claimed(run));
+    for mail in [&*context.mail, asked] {
+        let missed = mail.end_notes().of(runs.iter().copied());
+        if !missed.is_empty() {
+            mail.wanted(&missed);
+        }
+    }
+    true
+}
+
+/// Takes no starts any more, because the process stops.
+pub(crate) async fn shut(context: &Context) {
+    context.door.close();
+    let told = context.store.take_starts(context.worker, None);
+    // What is handed over all the same is given back when the worker leaves the fleet.
+    if !matches!(tokio::time::timeout(SHUT_TIMEOUT, told).await, Ok(Ok(()))) {
+        tracing::debug!("the fleet could not be told that this worker takes no more starts");
+    }
+}
+
+/// Gives everything back that nobody here has room for.
+async fn refuse(context: &Context, owners: &Owners) {
+    context.door.close();
+    owners.make_room(limits::CLAIM_RUNS_MAX);
+    match context.store.give_back_handed(Some(context.worker), Duration::ZERO).await {
+        Ok(runs) => tracing::debug!(runs, "starts were given back: there is no room"),
+        // Somebody's renewal of a lease does it.
+        Err(error) => tracing::debug!(%error, "starts cannot be given back"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_that_was_closed_stays_so_for_a_while() {
+        let (door, now) = (Door::default(), Instant::now());
+        assert!(!door.is_open());
+        door.open_at(now);
+        assert!(door.is_open());
+        door.close_at(now);
+        door.open_at(now + CLOSED_FOR / 2);
+        assert!(!door.is_open(), "it was closed a moment ago");
+        door.open_at(now + CLOSED_FOR);
+        assert!(door.is_open());
+    }
+
+    #[test]
+    fn starts_are_taken_in_turn_and_in_bounded_numbers() {
+        let handed = Handed::default();
+        assert_eq!(handed.take(), None);
+        handed.wanted(&(1..=20).collect::<Vec<_>>());
+        assert_eq!(handed.take(), Some(HandedStarts::Some((1..=16).collect())));
+        assert_eq!(handed.take(), Some(HandedStarts::Some((17..=20).collect())));
+        handed.wanted(&[21]);
+        handed.all_wanted();
+        assert_eq!((handed.take(), handed.take()), (Some(HandedStarts::All), None));
+    }
+}

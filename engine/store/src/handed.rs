@@ -1,0 +1,121 @@
+//! Starts that were handed to a worker at once: taken by it, or given back to everybody (`docs/ownership-protocol.md`).
+
+use std::{sync::LazyLock, time::Duration};
+
+use dacapo_core::{
+    WorkerId,
+    store::{HandedStarts, StoreResult, TakenStarts},
+};
+use sqlx::Row;
+
+use crate::{PgStore, error::store_error, load::read_loaded, vacuum::Queue};
+
+/// The flushes of starts, up to 200 runs each, that are given back in one statement.
+const GIVE_BACK_BATCHES: i64 = 20;
+
+const TAKE_STARTS: &str = "UPDATE dacapo.workers SET takes_until = clock_timestamp() + $2 * interval '1 ms'
+    WHERE worker = $1 AND NOT dead";
+
+/// One snapshot shows what was handed and the runs, which are the worker's since it was: nobody else writes to them unless
+/// they were given back, and that removes the row which this statement would. The wait for the disk is spared, as in a claim;
+/// what is lost in a crash of the server is there again, and the worker knows its runs.
+fn take(which: &str) -> String {
+    format!(
+        "WITH quick AS MATERIALIZED (
+             SELECT set_config('synchronous_commit', 'off', true)
+         ), taken AS (
+             DELETE FROM dacapo.handed h WHERE h.worker = $1 {which} RETURNING h.handed_at, h.shards, h.runs
+         )
+         SELECT r.shard, r.run_id, r.owner, r.owner_epoch, r.next_event_id,
+                ARRAY(SELECT h.events FROM dacapo.history h WHERE h.shard = r.shard AND h.run_id = r.run_id
+                       ORDER BY h.first_event_id) AS events,
+                b.messages, b.bodies, NULL::int8[] AS ids,
+                (1000 * extract(epoch FROM clock_timestamp() - t.handed_at))::int8 AS waited_ms
+           FROM quick, taken t, LATERAL unnest(t.shards, t.runs) k (shard, run_id),
+                LATERAL (SELECT * FROM dacapo.runs_open o
+                          WHERE o.shard = k.shard AND o.run_id = k.run_id AND o.owner = $1 OFFSET 0) r,
+                LATERAL (SELECT array_agg(b.message ORDER BY b.message) AS messages,
+                                array_agg(b.body ORDER BY b.message) AS bodies
+                           FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id) b"
+    )
+}
+
+static TAKE_SOME: LazyLock<String> = LazyLock::new(|| take("AND h.handed_id = ANY ($2)"));
+static TAKE_ALL: LazyLock<String> = LazyLock::new(|| take(""));
+
+/// The fence is repeated on the row that is changed, which is looked at again where it was waited for: a run whose owner has
+/// written stays where it is. Runs are locked in their order.
+const GIVE_BACK: &str = "
+WITH gone AS (
+    DELETE FROM dacapo.handed h WHERE h.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM dacapo.handed o
+         WHERE ($1::uuid IS NULL OR o.worker = $1) AND o.handed_at <= clock_timestamp() - $2 * interval '1 ms'
+         ORDER BY o.handed_id LIMIT $3 FOR UPDATE SKIP LOCKED))
+    RETURNING h.worker, h.shards, h.runs, h.nexts
+), back AS (
+    UPDATE dacapo.runs_open r SET owner = NULL, owner_epoch = r.owner_epoch + 1
+      FROM (SELECT g.worker, k.shard, k.run_id, k.next FROM gone g, unnest(g.shards, g.runs, g.nexts) k (shard, run_id, next)
+             ORDER BY k.shard, k.run_id) k
+     WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = k.worker AND r.owner_epoch = 1 AND r.next_event_id = k.next
+    RETURNING r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority
+), marked AS (
+    INSERT INTO dacapo.ready AS y (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
+    SELECT b.shard, b.run_id, b.namespace, b.task_queue, b.workflow_type, b.priority, clock_timestamp() FROM back b
+     ORDER BY b.shard, b.run_id
+    ON CONFLICT (shard, run_id) DO UPDATE SET visible_at = LEAST(y.visible_at, excluded.visible_at)
+)
+SELECT task_queue, count(*) AS runs FROM back GROUP BY task_queue";
+
+impl PgStore {
+    /// Lets starts be handed to a worker, or not any more.
+    pub(crate) async fn set_takes_starts(&self, worker: WorkerId, for_so_long: Option<Duration>) -> StoreResult<()> {
+        let query = sqlx::query(TAKE_STARTS).bind(worker.0).bind(for_so_long.map(|time| time.as_millis() as i64));
+        query.execute(&self.hot).await.map_err(store_error).map(drop)
+    }
+
+    /// Takes what was handed to a worker. A run that cannot be read is reported and left out; it is the worker's all the
+    /// same, and the comparison of the worker's memory with the table comes back to it.
+    pub(crate) async fn take_handed_starts(&self, worker: WorkerId, which: &HandedStarts) -> StoreResult<TakenStarts> {
+        let (rows, removed) = match which {
+            HandedStarts::All => {
+                let statement: &'static str = &TAKE_ALL;
+                (sqlx::query(statement).bind(worker.0).fetch_all(&self.hot).await, 1)
+            }
+            HandedStarts::Some(ids) => {
+                let statement: &'static str = &TAKE_SOME;
+                (sqlx::query(statement).bind(worker.0).bind(ids).fetch_all(&self.hot).await, ids.len())
+            }
+        };
+        let rows = rows.map_err(store_error)?;
+        self.removed.note(Queue::Handed, removed);
+        let mut taken = TakenStarts::default();
+        for row in &rows {
+            let waited = Duration::from_millis(row.get::<i64, _>("waited_ms").max(0).unsigned_abs());
+            taken.waited = taken.waited.max(waited);
+            match read_loaded(row) {
+                Ok(run) => taken.runs.push(run),
+                Err(error) => tracing::error!(%error, "a run that was handed over cannot be loaded"),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Makes ready for everybody what was handed to a worker, or to anybody, and not taken.
+    pub(crate) async fn give_back_untaken(&self, worker: Option<WorkerId>, age: Duration) -> StoreResult<u64> {
+        let rows = sqlx::query(GIVE_BACK)
+            .bind(worker.map(|worker| worker.0))
+            .bind(age.as_millis() as i64)
+            .bind(GIVE_BACK_BATCHES)
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
+        let mut runs = 0;
+        for row in &rows {
+            runs += row.get::<i64, _>("runs").unsigned_abs();
+            self.hints.runs_ready(&row.get::<String, _>("task_queue").into(), self.hints.now());
+        }
+        self.hints.send();
+        metrics::counter!("dacapo_handed_back_runs_total").increment(runs);
+        Ok(runs)
+    }
+}

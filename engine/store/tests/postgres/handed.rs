@@ -1,0 +1,304 @@
+//! Starts that are handed to a worker at once: to whom, how they are taken, and what becomes of them where they are not.
+
+use std::{sync::Arc, time::Duration};
+
+use dacapo_core::{
+    Namespace, RunKey, StartWorkflow, Store, WorkerId,
+    store::{BeatInterest, HandedStarts, Hint, LoadedRun, SendOutcome, StartOutcome, WorkerRegistration, WriteOutcome},
+};
+use dacapo_store::PgStore;
+use sqlx::Connection as _;
+
+use crate::common::*;
+
+const WHILE: Option<Duration> = Some(Duration::from_secs(60));
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// A worker that takes starts.
+async fn taker(store: &PgStore) -> WorkerId {
+    let worker = register(store).await;
+    store.take_starts(worker, WHILE).await.unwrap();
+    worker
+}
+
+async fn take(store: &PgStore, worker: WorkerId) -> Vec<LoadedRun> {
+    store.take_handed(worker, &HandedStarts::All).await.unwrap().runs
+}
+
+/// Starts many runs in one flush, behind a first one of their lane that has to wait.
+async fn start_together(database: &Database, requests: Vec<StartWorkflow>) -> Vec<StartOutcome> {
+    let mut blocker = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    let lock = "BEGIN; INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue,
+        priority, owner_epoch, next_event_id, started_at)
+        VALUES (0, gen_random_uuid(), 'default', 'first', 'w', 'q', 3, 0, 3, now())";
+    sqlx::raw_sql(lock).execute(&mut blocker).await.unwrap();
+    let held = start(&database.store, request("first"));
+    let rest = async {
+        let waiting = "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while database.count(waiting).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let starting: Vec<_> = requests.into_iter().map(|request| start(&database.store, request)).collect();
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            sqlx::raw_sql("ROLLBACK").execute(&mut blocker).await.unwrap();
+        };
+        tokio::join!(futures_util::future::join_all(starting), release).0
+    };
+    tokio::join!(held, rest).1
+}
+
+/// Who owns a run, under which epoch, and whether it is ready for others.
+async fn state(database: &Database, run: RunKey) -> (Option<WorkerId>, i32, bool) {
+    let loaded = database.store.load(&[run]).await.unwrap().remove(0);
+    let ready = database.count(&format!("dacapo.ready WHERE run_id = '{}'", run.run_id)).await > 0;
+    (loaded.owner, loaded.owner_epoch, ready)
+}
+
+#[tokio::test]
+async fn a_lone_start_goes_to_a_worker_that_takes_starts_and_to_nobody_else() {
+    let database = Database::new().await;
+    let (near, far) = (&database.store, database.another().await);
+    let mut heard = far.hints();
+    let worker = taker(&far).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let (request, second) = (request("a"), request("b"));
+    let (key, second_key) = (request.key(), second.key());
+    assert_eq!(start(near, request.clone()).await, StartOutcome::Started);
+    let mut handed = Vec::new();
+    while handed.is_empty() {
+        match heard.next().await {
+            Hint::Handed(numbers) => handed = numbers,
+            Hint::RunsReady(queue) => panic!("{queue} has nothing to claim"),
+            _ => {}
+        }
+    }
+    assert_eq!(state(&database, key).await, (Some(worker), 1, false));
+    assert_eq!(start(near, second).await, StartOutcome::Started);
+    let taken = far.take_handed(worker, &HandedStarts::Some(handed.clone())).await.unwrap();
+    assert_eq!(taken.runs.iter().map(|run| run.key).collect::<Vec<_>>(), [key], "only those that were named");
+    assert_eq!((taken.runs[0].owner, taken.runs[0].owner_epoch, taken.runs[0].events.len()), (Some(worker), 1, 2));
+    assert!(taken.waited < Duration::from_secs(60));
+    let again = far.take_handed(worker, &HandedStarts::Some(handed)).await.unwrap();
+    assert!(again.runs.is_empty(), "each is taken once");
+    assert_eq!(take(&far, worker).await[0].key, second_key);
+    assert!(far.claim_runs(worker, &claim_of(10)).await.unwrap().runs.is_empty());
+    // It is the run's owner in every respect, and a start that is sent again finds the run.
+    let mut owned = Owned::of(worker, &taken.runs[0]);
+    assert!(matches!(owned.go(&far, vec![], vec![complete()]).await, WriteOutcome::Applied));
+    assert!(matches!(start(near, request).await, StartOutcome::Duplicate { run, .. } if run == key));
+    assert_eq!(database.count("dacapo.handed").await, 0);
+    far.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_flush_of_starts_goes_to_one_worker_without_those_that_were_there() {
+    let database = Database::new().await;
+    let worker = taker(&database.store).await;
+    let there = request("there");
+    assert_eq!(start(&database.store, there.clone()).await, StartOutcome::Started);
+    assert_eq!(take(&database.store, worker).await.len(), 1);
+    let new: Vec<StartWorkflow> = (0..20).map(|number| request(&number.to_string())).collect();
+    // One whose run has a time limit has a row beside its history.
+    let limited = StartWorkflow { run_timeout_ms: Some(60_000), ..request("limited") };
+    let mut keys: Vec<RunKey> = new.iter().chain([&limited]).map(StartWorkflow::key).collect();
+    let requests = new.into_iter().chain([limited, request("there")]).collect();
+    let outcomes = start_together(&database, requests).await;
+    assert!(outcomes[..21].iter().all(|outcome| *outcome == StartOutcome::Started), "{outcomes:?}");
+    assert_eq!(outcomes[21], StartOutcome::AlreadyOpen { run_id: there.run_id });
+    assert_eq!(database.count("dacapo.ready").await, 0);
+    // The first start of the lane was one by itself, those that gathered behind it are one.
+    assert_eq!(database.count("dacapo.handed").await, 2);
+    let mut taken: Vec<RunKey> = take(&database.store, worker).await.into_iter().map(|run| run.key).collect();
+    taken.retain(|key| keys.contains(key));
+    taken.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(taken, keys);
+    assert_eq!(database.count("dacapo.timers").await, 1);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn workers_that_may_not_have_a_start_do_not_get_it() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let elsewhere = [
+        WorkerRegistration { namespace: Namespace::new("other"), ..registration() },
+        WorkerRegistration { queues: vec!["other".into()], ..registration() },
+        WorkerRegistration { workflow_types: vec!["other".into()], ..registration() },
+    ];
+    for other in &elsewhere {
+        store.register(other).await.unwrap();
+        store.take_starts(other.worker, WHILE).await.unwrap();
+    }
+    let (shut, dead, lapsed) = (taker(store).await, taker(store).await, taker(store).await);
+    store.take_starts(shut, None).await.unwrap();
+    database.sql(&format!("UPDATE dacapo.workers SET dead = true WHERE worker = '{dead}'")).await;
+    let past = "clock_timestamp() - interval '1 s'";
+    database.sql(&format!("UPDATE dacapo.workers SET lease_until = {past} WHERE worker = '{lapsed}'")).await;
+    let silent = taker(store).await;
+    database.sql(&format!("UPDATE dacapo.workers SET takes_until = {past} WHERE worker = '{silent}'")).await;
+    let first = request("a");
+    assert_eq!(start(store, first.clone()).await, StartOutcome::Started);
+    assert_eq!(state(&database, first.key()).await, (None, 0, true));
+
+    // A start for later is nobody's yet, and one that is for a worker itself is that worker's.
+    let live = taker(store).await;
+    let (later, own) = (request("later"), request("own"));
+    let at = now(store).await.plus(Duration::from_secs(60));
+    assert_eq!(start_at(store, later.clone(), None, at).await.unwrap(), StartOutcome::Started);
+    assert_eq!(state(&database, later.key()).await, (None, 0, true));
+    assert_eq!(start_as(store, own.clone(), Some(shut)).await.unwrap(), StartOutcome::Started);
+    assert_eq!(state(&database, own.key()).await, (Some(shut), 1, false));
+    // A flush of types of which nobody serves all is for anybody.
+    let mixed = vec![request("b"), StartWorkflow { workflow_type: "other".into(), ..request("c") }];
+    let keys: Vec<RunKey> = mixed.iter().map(StartWorkflow::key).collect();
+    start_together(&database, mixed).await;
+    assert_eq!(state(&database, keys[0]).await, (None, 0, true));
+    assert_eq!(state(&database, keys[1]).await, (None, 0, true));
+    assert_eq!(take(store, live).await.len(), 1, "that which held up the flush");
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_not_taken_is_given_back_to_everybody_unless_its_owner_works_at_it() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = taker(store).await;
+    let (untaken, begun) = (request("untaken"), request("begun"));
+    let (untaken_key, begun_key) = (untaken.key(), begun.key());
+    start(store, untaken).await;
+    start(store, begun).await;
+    // The owner may have found the run in another way, by comparing the table with its memory.
+    let mut owned = Owned::of(worker, &store.load(&[begun_key]).await.unwrap()[0]);
+    assert!(matches!(owned.go(store, vec![], vec![]).await, WriteOutcome::Applied));
+    let mut late = Owned::of(worker, &store.load(&[untaken_key]).await.unwrap()[0]);
+
+    assert_eq!(store.give_back_handed(Some(worker), Duration::from_secs(60)).await.unwrap(), 0, "it has time");
+    let mut heard = store.hints();
+    assert_eq!(store.give_back_handed(None, AT_ONCE).await.unwrap(), 1);
+    hear(&mut heard, |hint| *hint == Hint::RunsReady(QUEUE.into())).await;
+    assert_eq!(state(&database, untaken_key).await, (None, 2, true));
+    assert_eq!(state(&database, begun_key).await, (Some(worker), 1, false));
+    assert!(take(store, worker).await.is_empty());
+    assert!(matches!(late.go(store, vec![], vec![complete()]).await, WriteOutcome::Fenced));
+    let another = Owned::claim(store, register(store).await).await;
+    assert_eq!((another.key(), another.epoch), (untaken_key, 3));
+    assert!(matches!(owned.go(store, vec![], vec![complete()]).await, WriteOutcome::Applied));
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_renews_its_lease_hears_of_what_it_and_others_have_not_taken() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let (worker, peer) = (register(store).await, register(store).await);
+    let takes = BeatInterest { takes_starts: WHILE, ..interest() };
+    assert!(!store.beat(worker, &takes).await.unwrap().starts_handed);
+    start(store, request("a")).await;
+    let beat = store.beat(worker, &takes).await.unwrap();
+    assert!(beat.starts_handed && !beat.starts_untaken);
+    let beat = store.beat(peer, &interest()).await.unwrap();
+    assert!(!beat.starts_handed && !beat.starts_untaken);
+    database.sql("UPDATE dacapo.handed SET handed_at = handed_at - interval '2 s'").await;
+    let beat = store.beat(peer, &interest()).await.unwrap();
+    assert!(!beat.starts_handed && beat.starts_untaken);
+    // A renewal without it ends what the last one said.
+    store.beat(worker, &interest()).await.unwrap();
+    let second = request("b");
+    start(store, second.clone()).await;
+    assert_eq!(state(&database, second.key()).await, (None, 0, true));
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_handed_to_a_worker_that_dies_or_leaves_is_for_others_and_no_strike_against_it() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let dies = taker(store).await;
+    let first = request("a");
+    start(store, first.clone()).await;
+    let past = "clock_timestamp() - interval '1 s'";
+    database.sql(&format!("UPDATE dacapo.workers SET lease_until = {past} WHERE worker = '{dies}'")).await;
+    assert_eq!(store.take_over(dies, 100).await.unwrap(), 1);
+    assert_eq!(state(&database, first.key()).await, (None, 2, true));
+    assert_eq!(database.count("dacapo.runs_open WHERE takeovers > 0").await, 0);
+    assert_eq!(store.take_over(dies, 100).await.unwrap(), 0);
+    assert_eq!(database.count("dacapo.workers").await, 0);
+
+    let leaves = taker(store).await;
+    let second = request("b");
+    start(store, second.clone()).await;
+    store.deregister(leaves).await.unwrap();
+    assert_eq!(state(&database, second.key()).await, (None, 2, true));
+    assert_eq!(database.count("dacapo.handed").await, 0);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_for_a_run_that_was_not_taken_yet_comes_with_it() {
+    let database = Database::new().await;
+    let (near, far) = (&database.store, database.another().await);
+    let mut heard = far.hints();
+    let worker = taker(&far).await;
+    let request = request("a");
+    let key = request.key();
+    start(near, request).await;
+    assert_eq!(send(near, key, signal("x")).await.unwrap(), SendOutcome::Accepted);
+    hear(&mut heard, |hint| *hint == Hint::Inbox(vec![key])).await;
+    let taken = take(&far, worker).await;
+    assert_eq!(taken[0].inbox.len(), 1);
+    // One that ends before it is taken is not there any more.
+    let gone = crate::common::request("b");
+    let gone_key = gone.key();
+    start(near, gone).await;
+    let mut owned = Owned::of(worker, &near.load(&[gone_key]).await.unwrap()[0]);
+    assert!(matches!(owned.go(near, vec![], vec![complete()]).await, WriteOutcome::Applied));
+    assert!(take(&far, worker).await.is_empty());
+    far.close().await;
+    database.finish().await;
+}
+
+/// Starts without end, a worker that takes them and one that leaves and comes back: every run is exactly one worker's, and
+/// nothing is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_takes_and_returns_at_the_same_time_lose_no_run() {
+    let database = Database::new().await;
+    let (near, far) = (Arc::clone(&database.store), database.another().await);
+    let steady = taker(&far).await;
+    let starting = async {
+        for round in 0..40 {
+            let some = (0..25).map(|number| start(&near, request(&format!("{round}-{number}"))));
+            let outcomes = futures_util::future::join_all(some.collect::<Vec<_>>()).await;
+            assert!(outcomes.iter().all(|outcome| *outcome == StartOutcome::Started));
+        }
+    };
+    let coming_and_going = async {
+        for _ in 0..20 {
+            let worker = taker(&far).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let (taken, given) =
+                tokio::join!(far.take_handed(worker, &HandedStarts::All), near.give_back_handed(None, AT_ONCE));
+            assert!(taken.is_ok() && given.is_ok());
+            near.give_back_handed(Some(steady), AT_ONCE).await.unwrap();
+            far.deregister(worker).await.unwrap();
+            while far.take_over(worker, 100).await.unwrap() > 0 {}
+        }
+    };
+    tokio::join!(starting, coming_and_going);
+    let mut runs: Vec<RunKey> = take(&far, steady).await.into_iter().map(|run| run.key).collect();
+    loop {
+        let claimed = far.claim_runs(steady, &claim_of(200)).await.unwrap().runs;
+        if claimed.is_empty() {
+            break;
+        }
+        runs.extend(claimed.into_iter().map(|run| run.key));
+    }
+    runs.sort_unstable();
+    runs.dedup();
+    assert_eq!(runs.len(), 1_000);
+    assert_eq!(database.count("dacapo.handed").await, 0);
+    far.close().await;
+    database.finish().await;
+}

@@ -1,0 +1,85 @@
+//! Starts that a client hands to a worker at once: the worker that has one and does nothing with it keeps nobody waiting.
+
+use std::time::Duration;
+
+use dacapo::core::{
+    RunId, StartWorkflow, Store,
+    store::{Reply, StartOutcome, StartWrite},
+};
+use nix::sys::signal::Signal;
+
+use super::{
+    code::sequence,
+    harness::{Fleet, PATIENCE, QUEUE, eventually, within},
+    worker::Settings,
+};
+
+/// Longer than any test: nobody is declared dead for its silence.
+fn long_lease(settings: &mut Settings) {
+    settings.lease = Some(Duration::from_secs(600));
+}
+
+async fn until_all_take_starts(fleet: &Fleet) {
+    let workers = fleet.workers.len() as i64;
+    eventually("the workers take starts", PATIENCE, async || {
+        let taking = fleet.database.count("dacapo.workers WHERE takes_until > clock_timestamp()").await;
+        (taking == workers).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_worker_that_stands_still_does_not_take_is_given_to_others() {
+    let mut fleet = Fleet::on_shared_server().await;
+    let stands = fleet.worker(long_lease).await;
+    let goes_on = fleet.worker(long_lease).await;
+    until_all_take_starts(&fleet).await;
+    let before = fleet.client.start(sequence, (1, 1)).id("before").await.unwrap();
+    assert_eq!(within("the run ends", PATIENCE, before.result()).await.unwrap(), 1);
+
+    fleet.workers[stands].signal(Signal::SIGSTOP);
+    let mut runs = Vec::new();
+    for number in 0..20 {
+        runs.push(fleet.client.start(sequence, (1, 1)).id(format!("sequence-{number}")).await.unwrap());
+    }
+    for run in &runs {
+        assert_eq!(within("the run ends", PATIENCE, run.result()).await.unwrap(), 1);
+    }
+    assert!(fleet.member("w1").await.is_some(), "nobody took it for dead");
+    assert_eq!(fleet.database.count("dacapo.runs_open").await, 0);
+    let given_back = fleet.workers[goes_on].counted("dacapo_handed_back_runs_total");
+    eprintln!("{given_back} of {} starts were given back", runs.len());
+    fleet.workers[stands].signal(Signal::SIGCONT);
+    fleet.check_effects(&runs).await;
+    fleet.finish().await;
+}
+
+#[tokio::test]
+async fn a_start_of_which_its_worker_heard_nothing_is_found_by_it() {
+    let mut fleet = Fleet::on_shared_server().await;
+    fleet.worker(long_lease).await;
+    let worker = fleet.member("w1").await.unwrap().worker;
+    // What a client leaves that dies between its commit and its word to the worker.
+    let request = StartWorkflow::new(
+        RunId(uuid::Uuid::now_v7()),
+        "quiet".into(),
+        "fleet.sequence".into(),
+        QUEUE.into(),
+        dacapo::core::Payload::from_json("input", "[1, 1]".to_owned()).unwrap(),
+    );
+    let (key, at) = (request.key(), fleet.store.clock().await.unwrap().0);
+    let transition = request.transition(at);
+    let next = transition.next_event_id();
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
+    fleet.store.start(StartWrite { request, transition, owner: Some(worker), ready_at: at }, reply);
+    assert_eq!(answer.await.unwrap().unwrap(), StartOutcome::Started);
+    let statement =
+        "INSERT INTO dacapo.handed (worker, shards, runs, nexts) VALUES ($1, ARRAY[$2], ARRAY[$3], ARRAY[$4])";
+    let insert = sqlx::query(statement).bind(worker.0).bind(key.shard.0).bind(key.run_id.0).bind(next);
+    insert.execute(&fleet.database.pool).await.unwrap();
+    let quiet = fleet.client.handle(sequence, "quiet");
+    assert_eq!(within("the run ends", PATIENCE, quiet.result()).await.unwrap(), 1);
+    assert_eq!(fleet.database.count("dacapo.handed").await, 0);
+    fleet.finish().await;
+}
