@@ -17,7 +17,8 @@ const TAKE_STARTS: &str = "UPDATE dacapo.workers SET takes_until = clock_timesta
     WHERE worker = $1 AND NOT dead";
 
 /// One snapshot shows what was handed and the runs, which are the worker's since it was: nobody else writes to them unless
-/// they were given back, and that removes the row which this statement would. The wait for the disk is spared, as in a claim;
+/// they were given back, and that removes the row which this statement would. A run whose epoch has risen was found and
+/// written to in another way: it is known. The wait for the disk is spared, as in a claim;
 /// what is lost in a crash of the server is there again, and the worker knows its runs.
 fn take(which: &str) -> String {
     format!(
@@ -33,7 +34,7 @@ fn take(which: &str) -> String {
                 (1000 * extract(epoch FROM clock_timestamp() - t.handed_at))::int8 AS waited_ms
            FROM quick, taken t, LATERAL unnest(t.shards, t.runs) k (shard, run_id),
                 LATERAL (SELECT * FROM dacapo.runs_open o
-                          WHERE o.shard = k.shard AND o.run_id = k.run_id AND o.owner = $1 OFFSET 0) r,
+                          WHERE o.shard = k.shard AND o.run_id = k.run_id AND o.owner = $1 AND o.owner_epoch = 1 OFFSET 0) r,
                 LATERAL (SELECT array_agg(b.message ORDER BY b.message) AS messages,
                                 array_agg(b.body ORDER BY b.message) AS bodies
                            FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id) b"
@@ -43,8 +44,9 @@ fn take(which: &str) -> String {
 static TAKE_SOME: LazyLock<String> = LazyLock::new(|| take("AND h.handed_id = ANY ($2)"));
 static TAKE_ALL: LazyLock<String> = LazyLock::new(|| take(""));
 
-/// The fence is repeated on the row that is changed, which is looked at again where it was waited for: a run whose owner has
-/// written stays where it is. Runs are locked in their order.
+/// The fence is looked at again where a row was waited for: a run whose owner has written stays where it is. So it is in the
+/// lock, which also keeps the order of the runs, and again in the change, whose snapshot may be older than the lock: a row
+/// that was changed meanwhile without being fenced out is left, and its owner finds it by comparing.
 const GIVE_BACK: &str = "
 WITH gone AS (
     DELETE FROM dacapo.handed h WHERE h.ctid = ANY (ARRAY(
@@ -52,11 +54,15 @@ WITH gone AS (
          WHERE ($1::uuid IS NULL OR o.worker = $1) AND o.handed_at <= clock_timestamp() - $2 * interval '1 ms'
          ORDER BY o.handed_id LIMIT $3 FOR UPDATE SKIP LOCKED))
     RETURNING h.worker, h.shards, h.runs, h.nexts
+), locked AS MATERIALIZED (
+    SELECT l.tid FROM (SELECT g.worker, k.shard, k.run_id, k.next
+                         FROM gone g, unnest(g.shards, g.runs, g.nexts) k (shard, run_id, next)
+                        ORDER BY k.shard, k.run_id) k,
+           LATERAL (SELECT r.ctid AS tid FROM dacapo.runs_open r
+                     WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = k.worker AND r.owner_epoch = 1
+                       AND r.next_event_id = k.next FOR NO KEY UPDATE) l
 ), back AS (
-    UPDATE dacapo.runs_open r SET owner = NULL, owner_epoch = r.owner_epoch + 1
-      FROM (SELECT g.worker, k.shard, k.run_id, k.next FROM gone g, unnest(g.shards, g.runs, g.nexts) k (shard, run_id, next)
-             ORDER BY k.shard, k.run_id) k
-     WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = k.worker AND r.owner_epoch = 1 AND r.next_event_id = k.next
+    UPDATE dacapo.runs_open r SET owner = NULL, owner_epoch = r.owner_epoch + 1 FROM locked l WHERE r.ctid = l.tid
     RETURNING r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority
 ), marked AS (
     INSERT INTO dacapo.ready AS y (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)

@@ -7,7 +7,7 @@
 //! lapsed leases and all.
 //!
 //! Each rule of the protocol can be left out ([`Removal`]); the tests show that every promise holds with all the rules, and that each
-//! removal breaks one. Two parts of rules turn out to be second lines of defence, which no promise needs (`tests/second_line.rs`).
+//! removal breaks one. Four parts of rules turn out to be second lines of defence, which no promise needs (`tests/second_line.rs`).
 //!
 //! What is deliberately absent: time beyond "a lease has lapsed", bounded batches, hints (they only save time: an owner polls its inbox
 //! anyway), the repetition of a flush after error 40P01 (no circle of waits is reachable), the queue in which Postgres serves the waiters of

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use stateright::{Model, Property};
 
-use crate::actor::{Courier, Keeper, Process, ProcessMove, Sender, Specialist, SpecialistMove, Terminator};
+use crate::actor::{
+    Courier, Keeper, Process, ProcessMove, Returner, Sender, Specialist, SpecialistMove, Starter, Terminator,
+};
 use crate::property;
 use crate::rule::Rules;
 use crate::scenario::Scenario;
@@ -18,6 +20,8 @@ use crate::tables::{ActivityId, Message, RunId, Tables, WorkerId};
 pub(crate) struct Ghost {
     pub(crate) acknowledged: BTreeSet<(RunId, Message)>,
     pub(crate) rejected: BTreeSet<(RunId, Message)>,
+    /// Runs whose start was acknowledged.
+    pub(crate) started: BTreeSet<RunId>,
     /// How often an activity began.
     pub(crate) begun: BTreeMap<ActivityId, u8>,
     /// Someone wrote to a run that was not its own at the commit.
@@ -40,11 +44,14 @@ pub(crate) struct World {
     pub(crate) processes: Vec<Process>,
     pub(crate) specialists: Vec<Specialist>,
     pub(crate) senders: Vec<Sender>,
+    pub(crate) starters: Vec<Starter>,
     pub(crate) terminator: Terminator,
     pub(crate) keeper: Keeper,
     pub(crate) losses: u8,
     pub(crate) crashes: u8,
     pub(crate) lapses: u8,
+    /// How often something may be given back whose taker lives.
+    pub(crate) give_backs: u8,
     pub(crate) ghost: Ghost,
 }
 
@@ -60,12 +67,14 @@ pub(crate) enum Action {
     Process(u8, ProcessMove),
     Specialist(u8, SpecialistMove),
     Send(u8),
+    Hand(u8, WorkerId),
     Terminate,
     MoveTimers,
     Deliver(RunId, Message),
     MarkDead(WorkerId),
     TakeOver(WorkerId),
     GiveBack(WorkerId),
+    GiveUntaken(WorkerId),
 }
 
 /// Is a scenario with its rules: the model that stateright explores.
@@ -149,6 +158,10 @@ impl World {
             (Statement::Terminate { run }, Answer::Terminated(Termination::Closed)) => {
                 self.ghost.stranger_wrote |= self.tables.runs.get(run).is_some_and(|row| row.owner.is_some());
             }
+            (Statement::GiveUntaken { worker }, Answer::Given(runs)) => {
+                let others = |run: &RunId| self.tables.runs.get(run).is_none_or(|row| row.owner != Some(*worker));
+                self.ghost.stranger_wrote |= runs.iter().any(others);
+            }
             (Statement::Complete { activity, .. }, Answer::Completed(true)) => {
                 let Caller::Specialist(place) = session.caller else { return };
                 let claimer = self.tables.tasks.get(activity).and_then(|task| task.claimed_by);
@@ -165,7 +178,8 @@ impl World {
             Caller::Sender(place) => Sender::answered(self, rules, place, answer),
             Caller::Courier => Courier::answered(self, &session.statement),
             Caller::Keeper => Keeper::answered(self, rules, &session.statement, answer),
-            Caller::Mover => {}
+            Caller::Starter(place) => Starter::answered(self, place, &answer),
+            Caller::Mover | Caller::Returner => {}
             Caller::Terminator => Terminator::answered(self, answer),
         }
     }
@@ -178,9 +192,10 @@ impl World {
         match caller {
             Caller::Worker(place) => Process::lost(self, rules, place, &statement),
             Caller::Sender(place) => Sender::lost(self, rules, place),
+            Caller::Starter(place) => Starter::lost(self, place),
             Caller::Terminator => self.terminator.waiting = false,
             // These look at the tables again and repeat what is not done.
-            Caller::Specialist(_) | Caller::Courier | Caller::Keeper | Caller::Mover => {}
+            Caller::Specialist(_) | Caller::Courier | Caller::Keeper | Caller::Returner | Caller::Mover => {}
         }
     }
 }
@@ -192,9 +207,11 @@ impl Protocol {
         Process::due(world, self, actions);
         Specialist::due(world, actions);
         Sender::due(world, actions);
+        Starter::due(world, actions);
         Terminator::due(world, actions);
         Courier::due(world, actions);
         Keeper::due(world, actions);
+        Returner::due(world, actions);
         let open_timer = world.tables.timers.values().any(|run| world.tables.runs.contains_key(run));
         if self.scenario.mover && open_timer && !world.waits(Caller::Mover, |_| true) {
             actions.push(Action::MoveTimers);
@@ -214,6 +231,7 @@ impl Protocol {
         }
         Process::possible(world, self, actions);
         Specialist::possible(world, self, actions);
+        Returner::possible(world, actions);
     }
 }
 
@@ -231,11 +249,13 @@ impl Model for Protocol {
             processes: scenario.processes.iter().map(|plan| Process::new(plan, &scenario.tables)).collect(),
             specialists: scenario.specialists.iter().map(|id| Specialist::new(*id)).collect(),
             senders: scenario.senders.iter().map(|messages| Sender::new(messages)).collect(),
+            starters: scenario.starters.iter().map(|(run, takers)| Starter::new(*run, takers)).collect(),
             terminator: Terminator::new(scenario.terminates),
             keeper: Keeper::default(),
             losses: scenario.losses,
             crashes: scenario.crashes,
             lapses: scenario.lapses,
+            give_backs: scenario.give_backs,
             ghost: Ghost { begun, ..Ghost::default() },
         }]
     }
@@ -258,12 +278,14 @@ impl Model for Protocol {
             Action::Process(place, step) => Process::act(&mut world, self, place, step),
             Action::Specialist(place, step) => Specialist::act(&mut world, scenario, place, step),
             Action::Send(place) => Sender::act(&mut world, scenario, place),
+            Action::Hand(place, worker) => Starter::act(&mut world, scenario, place, worker),
             Action::Terminate => Terminator::act(&mut world, scenario),
             Action::MoveTimers => world.issue(scenario, Caller::Mover, Statement::MoveTimers),
             Action::Deliver(run, message) => Courier::act(&mut world, scenario, run, message),
             Action::MarkDead(worker) => world.issue(scenario, Caller::Keeper, Statement::MarkDead { worker }),
             Action::TakeOver(worker) => world.issue(scenario, Caller::Keeper, Statement::TakeOver { worker }),
             Action::GiveBack(worker) => world.issue(scenario, Caller::Keeper, Statement::GiveBack { worker }),
+            Action::GiveUntaken(worker) => Returner::act(&mut world, scenario, worker),
         }
         Some(world)
     }

@@ -19,6 +19,10 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
             rejected.clone().all(|(run, message)| !tables.recorded(*run, *message))
                 && rejected.clone().all(|message| !tables.inbox.contains(message))
         }),
+        Property::always("an acknowledged start is a run that is open or closed", |_, world: &World| {
+            let there = |run: &RunId| world.tables.runs.contains_key(run) || world.tables.closed.contains(run);
+            world.ghost.started.iter().all(there)
+        }),
         Property::always("nothing is recorded twice", |_, world: &World| {
             world.tables.history.keys().all(|run| unique(&world.tables, *run))
         }),

@@ -68,6 +68,8 @@ pub enum Removal {
     LostMeansRejected,
     /// Rule 7: nobody compares the rows that name a worker with its memory.
     NeverCompare,
+    /// Rule 7: comparing does not look at the epoch of what the memory has.
+    CompareByRun,
     /// Rule 8: message ids are not folded into the run.
     FoldWithoutIds,
     /// Rule 9: the load uses the snapshot of the claim.
@@ -100,11 +102,31 @@ pub enum Removal {
     UnknownCountsAsBegun,
     /// Rule 16: an activity begins before the commit of its scheduling is known.
     BeginBeforeCommit,
+    /// Rule 5: a start that is handed to a worker does not look at the worker row.
+    HandWithoutWorkerCheck,
+    /// Rule 5: a start that is handed to a worker reads the worker row without locking it.
+    HandWithoutWorkerLock,
+    /// Rule 5: a start that is sent again does not find in history that its run is closed.
+    HandWithoutHistory,
+    /// Rule 18: a take loads what was handed, whoever owns it by now.
+    TakeWithoutOwner,
+    /// Rule 18: a take loads what is its own, under whatever epoch.
+    TakeWithoutEpoch,
+    /// Rule 18: what a take loads replaces what the memory has under a later epoch.
+    TakeReplacesNewer,
+    /// Rule 18: nobody looks at what was handed to him.
+    NeverTake,
+    /// Rule 18: giving back what was not taken is not fenced by owner and `owner_epoch`.
+    GiveUntakenWithoutOwner,
+    /// Rule 18: giving back what was not taken is not fenced by `next_event_id`.
+    GiveUntakenWithoutNextEventId,
+    /// Rule 18: giving back what was not taken writes no ready row.
+    GiveUntakenWithoutReady,
 }
 
 impl Removal {
     /// Lists every removal, in the order of the rules.
-    pub const ALL: [Removal; 47] = [
+    pub const ALL: [Removal; 58] = [
         Removal::SendWithoutKeyShare,
         Removal::ClosedWithoutSearch,
         Removal::CompleteTaskFirst,
@@ -136,6 +158,7 @@ impl Removal {
         Removal::ReReadInsteadOfFence,
         Removal::LostMeansRejected,
         Removal::NeverCompare,
+        Removal::CompareByRun,
         Removal::FoldWithoutIds,
         Removal::LoadOnClaimSnapshot,
         Removal::LoadInTwoReads,
@@ -152,6 +175,16 @@ impl Removal {
         Removal::UnsortedLocks,
         Removal::UnknownCountsAsBegun,
         Removal::BeginBeforeCommit,
+        Removal::HandWithoutWorkerCheck,
+        Removal::HandWithoutWorkerLock,
+        Removal::HandWithoutHistory,
+        Removal::TakeWithoutOwner,
+        Removal::TakeWithoutEpoch,
+        Removal::TakeReplacesNewer,
+        Removal::NeverTake,
+        Removal::GiveUntakenWithoutOwner,
+        Removal::GiveUntakenWithoutNextEventId,
+        Removal::GiveUntakenWithoutReady,
     ];
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) releases: u8,
     /// Whether it may give a run back beside a flush that is on its way.
     pub(crate) releases_beside_flush: bool,
+    /// Whether it goes on with the runs that it has while it takes what was handed to it.
+    pub(crate) takes_beside: bool,
     /// Whether it may crash or pause for longer than its lease.
     pub(crate) mortal: bool,
     /// Runs that it starts.
@@ -53,6 +55,8 @@ pub struct Scenario {
     pub(crate) specialists: Vec<WorkerId>,
     /// Clients, each with the messages of its one call.
     pub(crate) senders: Vec<Vec<(RunId, Message)>>,
+    /// Clients, each with a run that it starts and the workers to one of which it hands it.
+    pub(crate) starters: Vec<(RunId, Vec<WorkerId>)>,
     pub(crate) terminates: Option<RunId>,
     pub(crate) mover: bool,
     pub(crate) workflow: Workflow,
@@ -62,6 +66,8 @@ pub struct Scenario {
     pub(crate) crashes: u8,
     /// How many leases lapse although their process lives.
     pub(crate) lapses: u8,
+    /// How often what was handed to a worker may be given back although it lives.
+    pub(crate) give_backs: u8,
     /// How many registrations there may be in all.
     pub(crate) registrations: u8,
 }

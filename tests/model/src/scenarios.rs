@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::scenario::{Closes, ProcessPlan, Scenario, Workflow};
-use crate::tables::{ActivityId, Batch, Event, Message, Run, RunId, Tables, Task, TimerId, WorkerId};
+use crate::tables::{ActivityId, Batch, Event, Handed, Message, Run, RunId, Tables, Task, TimerId, WorkerId};
 
 const RUN: RunId = RunId(0);
 const OTHER: RunId = RunId(1);
@@ -43,6 +43,11 @@ pub fn all() -> Vec<Scenario> {
         replacement(),
         lock_order(),
         worker_epoch(),
+        handed(),
+        handed_lost(),
+        late_hand(),
+        untaken(),
+        late_take(),
     ]
 }
 
@@ -60,6 +65,7 @@ fn world(name: &'static str, workers: u8) -> Scenario {
         processes: Vec::new(),
         specialists: Vec::new(),
         senders: Vec::new(),
+        starters: Vec::new(),
         terminates: None,
         mover: false,
         workflow: Workflow {
@@ -72,6 +78,7 @@ fn world(name: &'static str, workers: u8) -> Scenario {
         losses: 0,
         crashes: 0,
         lapses: 0,
+        give_backs: 0,
         registrations: workers,
     }
 }
@@ -82,6 +89,7 @@ fn process(id: u8) -> ProcessPlan {
         claims: true,
         releases: 0,
         releases_beside_flush: false,
+        takes_beside: false,
         mortal: false,
         starts: Vec::new(),
         pipelines: false,
@@ -375,5 +383,55 @@ pub fn worker_epoch() -> Scenario {
         it.tables.history = BTreeMap::from([(RUN, vec![Batch { first: 1, epoch: 0, events: vec![Event::Started] }])]);
         it.tables.runs.insert(RUN, Run { owner: None, epoch: 0, next: 2 });
         it.processes = vec![ProcessPlan { releases: 1, ..process(0) }, ProcessPlan { releases: 1, ..process(1) }];
+    })
+}
+
+/// A client starts a run for a worker that may die, and what it handed over may be given back.
+pub fn handed() -> Scenario {
+    world("handed", 2).signals(1).with(|it| {
+        it.starters = vec![(RUN, vec![WorkerId(0)])];
+        it.processes = vec![ProcessPlan { mortal: true, ..process(0) }, process(1)];
+        it.crashes = 1;
+        it.give_backs = 1;
+    })
+}
+
+/// The answer to a start that is handed over gets lost, or to the take, or to what its worker writes first.
+pub fn handed_lost() -> Scenario {
+    world("handed, answers lost", 1).signals(1).closes(Closes::AfterSignals(1)).with(|it| {
+        it.starters = vec![(RUN, vec![WorkerId(0)])];
+        it.processes = vec![process(0)];
+        it.losses = 1;
+        it.give_backs = 1;
+    })
+}
+
+/// A client hands a start to a worker that is being declared dead.
+pub fn late_hand() -> Scenario {
+    world("late hand", 2).with(|it| {
+        it.starters = vec![(RUN, vec![WorkerId(0)])];
+        it.processes = vec![ProcessPlan { mortal: true, ..process(0) }, process(1)];
+        it.lapses = 1;
+        it.registrations = 3;
+    })
+}
+
+/// What was handed over is given back while its worker, which found it by comparing, makes its first transition.
+pub fn untaken() -> Scenario {
+    world("untaken", 2).signals(1).with(|it| {
+        it.starters = vec![(RUN, vec![WorkerId(0)])];
+        it.workflow.activity = Some((ACTIVITY, 1));
+        it.processes = vec![ProcessPlan { takes_beside: true, ..process(0) }, process(1)];
+        it.give_backs = 1;
+    })
+}
+
+/// A take is slow: its worker finds the run by comparing, writes to it, and has to settle what became of that.
+pub fn late_take() -> Scenario {
+    world("late take", 1).run(RUN, Some(0), &[]).signals(1).with(|it| {
+        it.tables.handed.insert(RUN, Handed { worker: WorkerId(0), next: 2 });
+        it.workflow.activity = Some((ACTIVITY, 1));
+        it.processes = vec![ProcessPlan { takes_beside: true, ..process(0) }];
+        it.losses = 2;
     })
 }

@@ -22,8 +22,10 @@ pub(crate) enum Caller {
     Worker(u8),
     Specialist(u8),
     Sender(u8),
+    Starter(u8),
     Courier,
     Keeper,
+    Returner,
     Mover,
     Terminator,
 }

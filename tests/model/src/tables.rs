@@ -70,12 +70,20 @@ pub(crate) struct Task {
     pub(crate) remote: bool,
 }
 
+/// Is one row of `handed`: a run that was started for a worker which has not taken it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Handed {
+    pub(crate) worker: WorkerId,
+    pub(crate) next: u8,
+}
+
 /// Is a row of any table whose rows are locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Row {
     Run(Run),
     Task(Task),
     Timer(RunId),
+    Handed(Handed),
     Worker {
         dead: bool,
         lapsed: bool,
@@ -92,6 +100,7 @@ pub(crate) enum RowKey {
     Ready(RunId),
     Task(ActivityId),
     Timer(TimerId),
+    Handed(RunId),
     Worker(WorkerId),
 }
 
@@ -117,6 +126,7 @@ pub(crate) struct Tables {
     pub(crate) ready: BTreeSet<RunId>,
     pub(crate) tasks: BTreeMap<ActivityId, Task>,
     pub(crate) timers: BTreeMap<TimerId, RunId>,
+    pub(crate) handed: BTreeMap<RunId, Handed>,
     /// Registered workers; true = dead.
     pub(crate) workers: BTreeMap<WorkerId, bool>,
     /// Workers whose `lease_until` the clock has passed.
@@ -132,6 +142,7 @@ impl Tables {
             RowKey::Ready(run) => self.ready.contains(&run).then_some(Row::Key),
             RowKey::Task(activity) => self.tasks.get(&activity).copied().map(Row::Task),
             RowKey::Timer(timer) => self.timers.get(&timer).copied().map(Row::Timer),
+            RowKey::Handed(run) => self.handed.get(&run).copied().map(Row::Handed),
             RowKey::Worker(worker) => {
                 let lapsed = self.lapsed.contains(&worker);
                 self.workers.get(&worker).map(|dead| Row::Worker { dead: *dead, lapsed })
@@ -161,6 +172,7 @@ impl Tables {
             (RowKey::Ready(run), _) => drop(self.ready.insert(run)),
             (RowKey::Task(id), Row::Task(task)) => drop(self.tasks.insert(id, task)),
             (RowKey::Timer(id), Row::Timer(run)) => drop(self.timers.insert(id, run)),
+            (RowKey::Handed(id), Row::Handed(handed)) => drop(self.handed.insert(id, handed)),
             (RowKey::Worker(id), Row::Worker { dead, lapsed }) => {
                 self.workers.insert(id, dead);
                 if !lapsed {
@@ -178,6 +190,7 @@ impl Tables {
             RowKey::Ready(run) => drop(self.ready.remove(&run)),
             RowKey::Task(id) => drop(self.tasks.remove(&id)),
             RowKey::Timer(id) => drop(self.timers.remove(&id)),
+            RowKey::Handed(id) => drop(self.handed.remove(&id)),
             RowKey::Worker(id) => drop(self.workers.remove(&id)),
         }
     }

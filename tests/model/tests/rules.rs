@@ -78,6 +78,7 @@ fn caught(removal: Removal) -> Option<(Scenario, &'static str)> {
         Removal::ReReadInsteadOfFence => (s::lost_answers(), UNWRITTEN),
         Removal::LostMeansRejected => (s::lost_answers(), REJECTED),
         Removal::NeverCompare => (s::lost_claim(), DONE),
+        Removal::CompareByRun => (s::late_take(), DONE),
         Removal::FoldWithoutIds => (s::lost_answers(), TWICE),
         Removal::LoadOnClaimSnapshot => (s::stale_load(), TWICE),
         Removal::LoadInTwoReads => (s::load_and_result(), ACKNOWLEDGED),
@@ -93,7 +94,16 @@ fn caught(removal: Removal) -> Option<(Scenario, &'static str)> {
         Removal::UnsortedLocks => (s::lock_order(), CIRCLE),
         Removal::UnknownCountsAsBegun => (s::unknown_scheduling(), GIVEN_UP),
         Removal::BeginBeforeCommit => (s::unknown_scheduling(), BEGINS_LATE),
-        Removal::EpochKept | Removal::HeartbeatAfterLapse => return None,
+        Removal::HandWithoutWorkerCheck | Removal::HandWithoutWorkerLock => (s::late_hand(), CONSERVED),
+        Removal::HandWithoutHistory => (s::handed_lost(), DENSE),
+        Removal::TakeWithoutEpoch => (s::late_take(), GIVEN_UP),
+        Removal::TakeReplacesNewer => (s::late_take(), BEGINS),
+        Removal::GiveUntakenWithoutOwner => (s::late_hand(), OWNER_WRITES),
+        Removal::GiveUntakenWithoutNextEventId => (s::untaken(), GIVEN_UP),
+        Removal::GiveUntakenWithoutReady => (s::handed(), DONE),
+        Removal::EpochKept | Removal::HeartbeatAfterLapse | Removal::TakeWithoutOwner | Removal::NeverTake => {
+            return None;
+        }
     })
 }
 

@@ -1,4 +1,4 @@
-//! Two parts of rules whose absence breaks no promise here: second lines of defence, each with the first one that holds.
+//! Four parts of rules whose absence breaks no promise here: second lines of defence, each with the first one that holds.
 
 use dacapo_model::{Removal, Scenario, explore_without, scenarios};
 
@@ -22,5 +22,23 @@ fn heartbeat_after_a_lapse_is_harmless() {
     harmless(
         Removal::HeartbeatAfterLapse,
         vec![scenarios::only_worker(), scenarios::late_start(), scenarios::zombie()],
+    );
+}
+
+/// A run that was handed over is its worker's for as long as its epoch is the first, so the epoch says all that the owner does.
+#[test]
+fn a_take_that_does_not_look_at_the_owner_is_harmless() {
+    harmless(
+        Removal::TakeWithoutOwner,
+        vec![scenarios::handed(), scenarios::handed_lost(), scenarios::late_hand(), scenarios::untaken()],
+    );
+}
+
+/// A run that was handed over is owned like any other: its worker finds it by comparing, and if it dies, take-over does.
+#[test]
+fn to_take_nothing_is_harmless() {
+    harmless(
+        Removal::NeverTake,
+        vec![scenarios::handed(), scenarios::handed_lost(), scenarios::late_hand(), scenarios::late_take()],
     );
 }

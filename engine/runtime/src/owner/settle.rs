@@ -133,7 +133,8 @@ impl WorkflowThread {
     /// Takes a run that was claimed and read.
     pub(super) fn claimed(&mut self, state: &mut State, loaded: LoadedRun) {
         let key = loaded.key;
-        if state.actors.get(&key).is_some_and(|actor| actor.epoch == loaded.owner_epoch) {
+        // An answer may be slow: meanwhile the run was found in another way, and its epoch has risen here.
+        if state.actors.get(&key).is_some_and(|actor| actor.epoch >= loaded.owner_epoch) {
             return;
         }
         self.install(state, key, loaded, Adoption::MayHaveBegun, Vec::new());

@@ -96,10 +96,15 @@ impl ThreadHandle {
         let _ = self.shared.sender.send(what);
     }
 
+    /// The runs here, each with the highest epoch under which it is known. One that is being read again hears of any.
     pub(super) fn owned_runs(&self) -> Vec<(RunKey, i32)> {
         let state = self.shared.lock();
         let elsewhere = state.running.iter().chain(state.orphans.values()).map(|task| (task.key, task.epoch));
-        state.actors.values().map(|actor| (actor.key(), actor.epoch)).chain(elsewhere).collect()
+        let known = |actor: &Actor| match actor.phase {
+            Phase::Loading => i32::MAX,
+            Phase::Idle | Phase::Starting(_) | Phase::Writing(_) | Phase::Releasing => actor.epoch,
+        };
+        state.actors.values().map(|actor| (actor.key(), known(actor))).chain(elsewhere).collect()
     }
 }
 

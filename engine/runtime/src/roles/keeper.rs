@@ -2,7 +2,7 @@
 //! says what there is to do; hints say it sooner.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -240,7 +240,7 @@ impl Comparison {
         }
         if !stored.is_empty() {
             let known = known(owners);
-            self.unknown.extend(stored.into_iter().filter(|(run, _)| !known.contains(run)));
+            self.unknown.extend(stored.into_iter().filter(|(run, epoch)| is_unknown(&known, *run, *epoch)));
         }
     }
 
@@ -250,7 +250,7 @@ impl Comparison {
             return;
         }
         let known = known(owners);
-        self.unknown.retain(|run, _| !known.contains(run));
+        self.unknown.retain(|run, epoch| is_unknown(&known, *run, *epoch));
         let lost: Vec<RunKey> = self.unknown.keys().copied().collect();
         for batch in lost.chunks(limits::CLAIM_RUNS_MAX) {
             let Ok(mut loaded) = context.load_runs(batch).await else { return };
@@ -266,8 +266,19 @@ impl Comparison {
     }
 }
 
-fn known(owners: &Owners) -> HashSet<RunKey> {
-    owners.owned_runs().into_iter().map(|(run, _)| run).collect()
+/// The runs here, each with the highest epoch under which one of its copies is known: one may run code while another waits.
+fn known(owners: &Owners) -> HashMap<RunKey, i32> {
+    let mut known = HashMap::new();
+    for (run, epoch) in owners.owned_runs() {
+        let highest = known.entry(run).or_insert(epoch);
+        *highest = epoch.max(*highest);
+    }
+    known
+}
+
+/// Whether a run that names this process is not known here under its epoch: a copy from before will never write again.
+fn is_unknown(known: &HashMap<RunKey, i32>, run: RunKey, epoch: i32) -> bool {
+    known.get(&run).is_none_or(|held| *held < epoch)
 }
 
 async fn learn_peers(context: &Context) {
@@ -303,5 +314,22 @@ async fn sweep(context: &Context) {
     }
     if context.exhausted.load(Ordering::Relaxed) {
         tracing::error!("workflow threads are exhausted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dacapo_core::{RunId, Shard};
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_known_under_an_older_epoch_is_unknown() {
+        let run = |number| RunKey { shard: Shard(1), run_id: RunId(uuid::Uuid::from_u128(number)) };
+        let known = HashMap::from([(run(1), 2), (run(2), i32::MAX)]);
+        assert!(!is_unknown(&known, run(1), 2) && !is_unknown(&known, run(1), 1));
+        assert!(is_unknown(&known, run(1), 3), "its fence went through and nobody heard of it");
+        assert!(!is_unknown(&known, run(2), 9), "it is being read again");
+        assert!(is_unknown(&known, run(3), 1));
     }
 }

@@ -256,6 +256,12 @@ async fn a_message_for_a_run_that_was_not_taken_yet_comes_with_it() {
     let mut owned = Owned::of(worker, &near.load(&[gone_key]).await.unwrap()[0]);
     assert!(matches!(owned.go(near, vec![], vec![complete()]).await, WriteOutcome::Applied));
     assert!(take(&far, worker).await.is_empty());
+    // Nor is one that its owner has found in another way and fenced since: what it knows is newer.
+    let fenced = crate::common::request("c");
+    let fenced_key = fenced.key();
+    start(near, fenced).await;
+    assert_eq!(far.fence(worker, fenced_key, 1).await.unwrap(), Some(2));
+    assert!(take(&far, worker).await.is_empty());
     far.close().await;
     database.finish().await;
 }

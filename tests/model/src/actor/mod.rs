@@ -5,6 +5,7 @@ mod process;
 mod recovery;
 mod sender;
 mod specialist;
+mod starter;
 mod terminator;
 mod workflow;
 
@@ -12,4 +13,5 @@ pub(crate) use keeper::Keeper;
 pub(crate) use process::{Process, ProcessMove};
 pub(crate) use sender::{Courier, Sender};
 pub(crate) use specialist::{Specialist, SpecialistMove};
+pub(crate) use starter::{Returner, Starter};
 pub(crate) use terminator::Terminator;

@@ -15,6 +15,8 @@ use crate::tables::{ActivityId, Message, Row, RowKey, RunId, Tables, WorkerId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProcessMove {
     Claim,
+    /// Takes the starts that were handed to it.
+    Take,
     Start(RunId),
     /// Loads a run in one snapshot.
     Load(RunId),
@@ -52,10 +54,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Makes a process that knows the runs which the tables give it.
+    /// Makes a process that knows the runs which the tables give it, but for those that it has yet to take.
     pub(crate) fn new(plan: &ProcessPlan, tables: &Tables) -> Self {
         let mut runs = BTreeMap::new();
-        for (id, row) in tables.runs.iter().filter(|(_, row)| row.owner == Some(plan.id)) {
+        let mine = tables.runs.iter().filter(|(_, row)| row.owner == Some(plan.id));
+        for (id, row) in mine.filter(|(id, _)| !tables.handed.contains_key(id)) {
             let mut memory = Memory::load(tables, *id, plan.id);
             // What it scheduled itself, it may begin; what has a row began elsewhere.
             for (activity, attempt) in &mut memory.attempts {
@@ -102,7 +105,13 @@ impl Process {
         if self.transitions(world, model, place, None).is_some() {
             moves.push(ProcessMove::Flush);
         }
-        if world.waits(caller, |statement| blocks(plan, statement)) {
+        let blocked = world.waits(caller, |statement| blocks(plan, statement));
+        let takes = world.waits(caller, |statement| matches!(statement, Statement::Take { .. }));
+        let handed = tables.handed.values().any(|handed| handed.worker == self.id);
+        if handed && !takes && (plan.takes_beside || !blocked) && !model.rules.lacks(Removal::NeverTake) {
+            moves.push(ProcessMove::Take);
+        }
+        if blocked {
             return;
         }
         moves.extend(self.starts.iter().map(|run| ProcessMove::Start(*run)));
@@ -110,8 +119,7 @@ impl Process {
         if plan.claims && valid && !tables.ready.is_empty() {
             moves.push(ProcessMove::Claim);
         }
-        let mut mine = tables.runs.iter().filter(|(_, row)| row.owner == Some(self.id));
-        if mine.any(|(run, _)| !self.runs.contains_key(run)) && !model.rules.lacks(Removal::NeverCompare) {
+        if self.unknown(model.rules, tables).next().is_some() && !model.rules.lacks(Removal::NeverCompare) {
             moves.push(ProcessMove::Compare);
         }
         for (run, held) in &self.runs {
@@ -156,6 +164,7 @@ impl Process {
             }
             let beside = |statement: &Statement| match statement {
                 Statement::Heartbeat { .. } => false,
+                Statement::Take { .. } => !plan.takes_beside,
                 Statement::Flush { .. } => !plan.releases_beside_flush,
                 _ => true,
             };
@@ -209,6 +218,7 @@ impl Process {
         let me = process.id;
         match step {
             ProcessMove::Claim => world.issue(scenario, caller, Statement::Claim { me }),
+            ProcessMove::Take => world.issue(scenario, caller, Statement::Take { me }),
             ProcessMove::Start(run) => world.issue(scenario, caller, Statement::Start { run, me }),
             ProcessMove::Heartbeat => world.issue(scenario, caller, Statement::Heartbeat { me }),
             ProcessMove::SendLetter(run, message) => {
@@ -237,7 +247,7 @@ impl Process {
                     held.memory.waiting.extend(unread);
                 }
             }
-            ProcessMove::Compare => process.compare(&world.tables),
+            ProcessMove::Compare => process.compare(model.rules, &world.tables),
             ProcessMove::Begin(run, activity) => {
                 *world.ghost.begun.entry(activity).or_default() += 1;
                 process.advance_attempt(run, activity);
@@ -281,6 +291,7 @@ impl Process {
 fn blocks(plan: &ProcessPlan, statement: &Statement) -> bool {
     match statement {
         Statement::Heartbeat { .. } => false,
+        Statement::Take { .. } => !plan.takes_beside,
         Statement::Flush { .. } => !plan.pipelines,
         _ => true,
     }

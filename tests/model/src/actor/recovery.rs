@@ -10,7 +10,7 @@ use crate::rule::{Removal, Rules};
 use crate::scenario::Scenario;
 use crate::session::Caller;
 use crate::statement::{Answer, ClaimedRun, Item, Statement, Verdict};
-use crate::tables::{ActivityId, Event, RunId, Tables, WorkerId};
+use crate::tables::{ActivityId, Event, Run, RunId, Tables, WorkerId};
 
 impl Item {
     /// Iterates over the activities that the item schedules.
@@ -49,6 +49,9 @@ impl Process {
         let process = &mut world.processes[usize::from(place)];
         match (statement, answer) {
             (Statement::Claim { .. }, Answer::Claimed(runs)) => runs.into_iter().for_each(|run| process.claimed(run)),
+            (Statement::Take { .. }, Answer::Claimed(runs)) => {
+                runs.into_iter().for_each(|run| process.taken(rules, run))
+            }
             (Statement::Start { run, .. }, Answer::Started) => process.starts.retain(|start| start != run),
             (Statement::Send { messages }, Answer::Delivered(_)) => {
                 process.letters.retain(|letter| !messages.contains(letter));
@@ -84,6 +87,17 @@ impl Process {
             None => Held::unloaded(epoch, next),
         };
         self.runs.insert(run, held);
+    }
+
+    /// Holds a run that was handed over, unless it found the run by comparing before; it may know more of it by now, and have
+    /// raised the epoch since.
+    fn taken(&mut self, rules: Rules, taken: ClaimedRun) {
+        let older = |held: &Held| {
+            held.epoch < taken.epoch || (held.epoch > taken.epoch && rules.lacks(Removal::TakeReplacesNewer))
+        };
+        if self.runs.get(&taken.run).is_none_or(older) {
+            self.claimed(taken);
+        }
     }
 
     fn flushed(&mut self, rules: Rules, pipelines: bool, item: &Item, verdict: Verdict) {
@@ -130,7 +144,7 @@ impl Process {
         let runs: Vec<RunId> = match statement {
             Statement::Flush { items, .. } => items.iter().map(|item| item.run).collect(),
             Statement::Release { run, .. } | Statement::Fence { run, .. } => vec![*run],
-            // Claims are found by comparing; starts, heartbeats and letters are sent again.
+            // Claims and what was taken are found by comparing; starts, heartbeats and letters are sent again.
             _ => return,
         };
         for run in runs {
@@ -156,10 +170,23 @@ impl Process {
         world.orphan_all(Caller::Worker(place));
     }
 
+    /// Iterates over the runs that name this worker as their owner and that it does not know, or knows from an earlier epoch
+    /// only: such a copy is out of date, and so is what it would write.
+    pub(super) fn unknown<'a>(&'a self, rules: Rules, tables: &'a Tables) -> impl Iterator<Item = (RunId, Run)> + 'a {
+        let known = move |held: &Held, row: &Run| {
+            // What waits for its fencing write hears of the epoch by that.
+            held.epoch >= row.epoch || held.need == Need::Fence || rules.lacks(Removal::CompareByRun)
+        };
+        let mine = tables.runs.iter().filter(|(_, row)| row.owner == Some(self.id));
+        mine.filter(move |(run, row)| self.runs.get(run).is_none_or(|held| !known(held, row)))
+            .map(|(run, row)| (*run, *row))
+    }
+
     /// Takes up the runs that name this worker as their owner and that it does not know.
-    pub(super) fn compare(&mut self, tables: &Tables) {
-        for (run, row) in tables.runs.iter().filter(|(_, row)| row.owner == Some(self.id)) {
-            self.runs.entry(*run).or_insert_with(|| Held::unloaded(row.epoch, row.next));
+    pub(super) fn compare(&mut self, rules: Rules, tables: &Tables) {
+        let unknown: Vec<(RunId, Run)> = self.unknown(rules, tables).collect();
+        for (run, row) in unknown {
+            self.runs.insert(run, Held::unloaded(row.epoch, row.next));
         }
     }
 

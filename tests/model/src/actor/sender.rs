@@ -30,7 +30,10 @@ impl Sender {
 
     /// Collects the sends that are to be made, or made again with the same id.
     pub(crate) fn due(world: &World, actions: &mut Vec<Action>) {
-        let todo = world.senders.iter().enumerate().filter(|(_, sender)| sender.progress == Progress::Todo);
+        // A client knows of a run only by its start.
+        let started = |sender: &Sender| sender.messages.iter().all(|(run, _)| world.tables.history.contains_key(run));
+        let todo = |sender: &Sender| sender.progress == Progress::Todo && started(sender);
+        let todo = world.senders.iter().enumerate().filter(|(_, sender)| todo(sender));
         actions.extend(todo.map(|(place, _)| Action::Send(place as u8)));
     }
 

@@ -2,6 +2,7 @@
 
 mod claim;
 mod flush;
+mod handed;
 mod lease;
 mod release;
 mod send;
@@ -22,6 +23,8 @@ pub(crate) enum Statement {
     Claim { me: WorkerId },
     ClaimTask { me: WorkerId },
     Start { run: RunId, me: WorkerId },
+    Hand { run: RunId, to: WorkerId },
+    Take { me: WorkerId },
     Flush { me: WorkerId, items: Vec<Item> },
     Release { me: WorkerId, run: RunId, epoch: u8, next: u8 },
     Fence { me: WorkerId, run: RunId, epoch: u8 },
@@ -29,6 +32,7 @@ pub(crate) enum Statement {
     MarkDead { worker: WorkerId },
     TakeOver { worker: WorkerId },
     GiveBack { worker: WorkerId },
+    GiveUntaken { worker: WorkerId },
     MoveTimers,
     Terminate { run: RunId },
 }
@@ -77,6 +81,8 @@ pub(crate) enum Answer {
     Alive(bool),
     Dead(bool),
     TakenOver(bool),
+    /// The runs that are ready again.
+    Given(Vec<RunId>),
     Moved,
     Terminated(Termination),
 }
@@ -102,11 +108,14 @@ impl Statement {
             Statement::Claim { me } => claim::claim(cx, *me)?,
             Statement::ClaimTask { me } => claim::claim_task(cx, *me)?,
             Statement::Start { run, me } => claim::start(cx, *run, *me)?,
+            Statement::Hand { run, to } => handed::hand(cx, *run, *to)?,
+            Statement::Take { me } => handed::take(cx, *me)?,
             Statement::Fence { me, run, epoch } => release::fence(cx, *me, *run, *epoch)?,
             Statement::Heartbeat { me } => lease::heartbeat(cx, *me)?,
             Statement::MarkDead { worker } => lease::mark_dead(cx, *worker)?,
             Statement::TakeOver { worker } => lease::take_over(cx, *worker)?,
             Statement::GiveBack { worker } => lease::give_back(cx, *worker),
+            Statement::GiveUntaken { worker } => handed::give_untaken(cx, *worker)?,
             Statement::MoveTimers => timer::move_timers(cx)?,
         };
         Ok(Outcome::Done(answer))

@@ -1,0 +1,105 @@
+//! Starts that go to a worker at once: handed by a client, taken by the worker, or given back to everybody (rules 5 and 18).
+
+use crate::execution::{Execution, LockMode, Stop};
+use crate::memory::Memory;
+use crate::rule::Removal;
+use crate::statement::{Answer, ClaimedRun};
+use crate::tables::{Batch, Event, Handed, Row, RowKey, Run, RunId, WorkerId, Write};
+
+/// The epoch of an owner to whom a run was handed: nobody had it before.
+const FIRST_EPOCH: u8 = 1;
+
+/// Starts a run that a worker owns at once, or, if that one does not live, that is ready for anyone; a resend finds it there.
+pub(crate) fn hand(cx: &mut Execution<'_>, id: RunId, to: WorkerId) -> Result<Answer, Stop> {
+    let taker = chosen(cx, to).then_some(to);
+    let epoch = if taker.is_some() { FIRST_EPOCH } else { 0 };
+    let run = Run { owner: taker, epoch, next: 2 };
+    if !cx.insert(RowKey::Run(id), Row::Run(run))? {
+        return Ok(Answer::Started);
+    }
+    // The key of history refuses a run that was there before and is closed.
+    if cx.now.history.contains_key(&id) && !cx.rules.lacks(Removal::HandWithoutHistory) {
+        cx.writes.clear();
+        return Ok(Answer::Started);
+    }
+    cx.write(Write::Append(id, Batch { first: 1, epoch, events: vec![Event::Started] }));
+    match taker {
+        Some(worker) => cx.write(Write::Put(RowKey::Handed(id), Row::Handed(Handed { worker, next: run.next }))),
+        None => cx.make_ready(id)?,
+    }
+    Ok(Answer::Started)
+}
+
+/// Tells whether a worker is alive, and keeps anyone from marking it dead before the commit; one that is just being marked is
+/// passed over.
+fn chosen(cx: &mut Execution<'_>, worker: WorkerId) -> bool {
+    let key = RowKey::Worker(worker);
+    let valid = |row: &Row| *row == Row::Worker { dead: false, lapsed: false };
+    if cx.rules.lacks(Removal::HandWithoutWorkerCheck) {
+        return true;
+    }
+    if cx.rules.lacks(Removal::HandWithoutWorkerLock) {
+        return cx.snapshot.row(key).is_some_and(|row| valid(&row));
+    }
+    cx.lock_or_skip(key, LockMode::KeyShare, valid).is_some()
+}
+
+/// Takes what was handed to the caller, and reads those of the runs that are still its own, all in one snapshot.
+pub(crate) fn take(cx: &mut Execution<'_>, me: WorkerId) -> Result<Answer, Stop> {
+    let mut taken = Vec::new();
+    for (id, _) in lying(cx, me) {
+        if cx.lock(RowKey::Handed(id), LockMode::Update, |_| true)?.is_none() {
+            continue;
+        }
+        cx.write(Write::Delete(RowKey::Handed(id)));
+        let rules = cx.rules;
+        let mine = |run: &&Run| {
+            (run.owner == Some(me) || rules.lacks(Removal::TakeWithoutOwner))
+                && (run.epoch == FIRST_EPOCH || rules.lacks(Removal::TakeWithoutEpoch))
+        };
+        if let Some(run) = cx.snapshot.runs.get(&id).filter(mine) {
+            let loaded = Some(Memory::load(cx.snapshot, id, me));
+            taken.push(ClaimedRun { run: id, epoch: run.epoch, next: run.next, loaded });
+        }
+    }
+    Ok(Answer::Claimed(taken))
+}
+
+/// Makes ready for anyone what was handed to a worker that neither took it nor wrote to it; what the worker is just taking is
+/// skipped.
+pub(crate) fn give_untaken(cx: &mut Execution<'_>, worker: WorkerId) -> Result<Answer, Stop> {
+    let mut gone = Vec::new();
+    for (id, handed) in lying(cx, worker) {
+        if cx.lock_or_skip(RowKey::Handed(id), LockMode::Update, |_| true).is_some() {
+            cx.write(Write::Delete(RowKey::Handed(id)));
+            gone.push((id, handed));
+        }
+    }
+    let mut given = Vec::new();
+    for (id, handed) in gone {
+        let rules = cx.rules;
+        let untouched = |row: &Row| {
+            row.run().is_some_and(|run| {
+                let fenced = (run.owner, run.epoch) == (Some(handed.worker), FIRST_EPOCH);
+                (fenced || rules.lacks(Removal::GiveUntakenWithoutOwner))
+                    && (run.next == handed.next || rules.lacks(Removal::GiveUntakenWithoutNextEventId))
+            })
+        };
+        let Some(run) = cx.lock(RowKey::Run(id), LockMode::NoKeyUpdate, untouched)?.and_then(Row::run) else {
+            continue;
+        };
+        let raise = u8::from(!rules.lacks(Removal::EpochKept));
+        cx.write(Write::Put(RowKey::Run(id), Row::Run(Run { owner: None, epoch: run.epoch + raise, ..run })));
+        if !rules.lacks(Removal::GiveUntakenWithoutReady) {
+            cx.make_ready(id)?;
+        }
+        given.push(id);
+    }
+    Ok(Answer::Given(given))
+}
+
+/// Lists what is handed to a worker, as far as the statement sees, in the order of the runs.
+fn lying(cx: &Execution<'_>, worker: WorkerId) -> Vec<(RunId, Handed)> {
+    let rows = cx.snapshot.handed.iter().filter(|(_, handed)| handed.worker == worker);
+    rows.map(|(id, handed)| (*id, *handed)).collect()
+}
