@@ -58,7 +58,7 @@ BEGIN
 END
 $$;
 
--- As start_one_v1, and hands a run that is for anyone (with a namespace in `of_namespace`) to a worker that takes it.
+-- As start_one_v1, which stays for processes of the build before, and hands a run that is for anyone (with a namespace in `of_namespace`) to a worker that takes it.
 CREATE FUNCTION dacapo.start_one_v2(
     new_owner uuid, of_namespace text, i_shard smallint, i_run uuid, i_namespace text, i_workflow_id text, i_type text,
     i_queue text, i_priority smallint, i_next bigint, i_signals bigint, i_events bytea, i_started timestamptz, i_memo bytea,
@@ -106,5 +106,3 @@ BEGIN
     END;
 END
 $$;
-
-DROP FUNCTION dacapo.start_one_v1;
