@@ -42,7 +42,12 @@ fn take(which: &str) -> String {
 }
 
 static TAKE_SOME: LazyLock<String> = LazyLock::new(|| take("AND h.handed_id = ANY ($2)"));
-static TAKE_ALL: LazyLock<String> = LazyLock::new(|| take(""));
+static TAKE_OLDEST: LazyLock<String> = LazyLock::new(|| {
+    take(
+        "AND h.handed_id = ANY (ARRAY(
+             SELECT o.handed_id FROM dacapo.handed o WHERE o.worker = $1 ORDER BY o.handed_id LIMIT $2))",
+    )
+});
 
 /// The fence is looked at again where a row was waited for: a run whose owner has written stays where it is. So it is in the
 /// lock, which also keeps the order of the runs, and again in the change, whose snapshot may be older than the lock: a row
@@ -83,9 +88,9 @@ impl PgStore {
     /// same, and the comparison of the worker's memory with the table comes back to it.
     pub(crate) async fn take_handed_starts(&self, worker: WorkerId, which: &HandedStarts) -> StoreResult<TakenStarts> {
         let (rows, removed) = match which {
-            HandedStarts::All => {
-                let statement: &'static str = &TAKE_ALL;
-                (sqlx::query(statement).bind(worker.0).fetch_all(&self.hot).await, 1)
+            HandedStarts::Oldest(limit) => {
+                let statement: &'static str = &TAKE_OLDEST;
+                (sqlx::query(statement).bind(worker.0).bind(*limit as i64).fetch_all(&self.hot).await, 1)
             }
             HandedStarts::Some(ids) => {
                 let statement: &'static str = &TAKE_SOME;

@@ -55,8 +55,8 @@ pub struct BeatInterest {
 /// Which handed starts a worker takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandedStarts {
-    /// All that are there for it.
-    All,
+    /// What so many flushes of starts handed to it, those that wait longest.
+    Oldest(usize),
     /// Those of which a hint told.
     Some(Vec<HandedId>),
 }

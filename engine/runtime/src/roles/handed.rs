@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::inbox::Mail;
 use crate::owner::{Context, Owners};
 
-/// Flushes of starts that are taken at once, of up to 200 runs each.
+/// Flushes of starts that are taken at once, of up to 200 runs each; fewer where there is less room.
 const TAKEN_AT_ONCE: usize = 16;
 
 /// A process that takes starts later than this after they were handed over does not take any for some time.
@@ -116,23 +116,27 @@ impl Handed {
         self.changed.notify_one();
     }
 
-    async fn next(&self) -> HandedStarts {
-        loop {
-            if let Some(which) = self.take() {
-                return which;
-            }
+    /// Waits until starts wait.
+    async fn lie(&self) {
+        let waits = || {
+            let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.1 || !wanted.0.is_empty()
+        };
+        while !waits() {
             self.changed.notified().await;
         }
     }
 
-    fn take(&self) -> Option<HandedStarts> {
+    /// What to take next, where there is room for so many runs.
+    fn take(&self, room: usize) -> Option<HandedStarts> {
+        let at_once = (room / limits::FLUSH_ITEMS_MAX).clamp(1, TAKEN_AT_ONCE);
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut wanted.1) {
             wanted.0.clear();
-            return Some(HandedStarts::All);
+            return Some(HandedStarts::Oldest(at_once));
         }
         let mut some = Vec::new();
-        while some.len() < TAKEN_AT_ONCE
+        while some.len() < at_once
             && let Some(id) = wanted.0.pop_first()
         {
             some.push(id);
@@ -144,21 +148,28 @@ impl Handed {
 /// Takes what is handed over for as long as it is polled.
 pub(crate) async fn take_handed(context: Arc<Context>, owners: Owners, handed: Arc<Handed>, asked: Arc<Mail>) {
     loop {
-        let which = handed.next().await;
-        if context.owned() >= context.options.cached_runs {
+        handed.lie().await;
+        let room = context.options.cached_runs.saturating_sub(context.owned());
+        let Some(which) = handed.take(room) else { continue };
+        if room == 0 {
             refuse(&context, &owners).await;
             continue;
         }
-        if !take(&context, &owners, &which, &asked).await {
-            tokio::time::sleep(RETRY).await;
-            handed.all_wanted();
+        match take(&context, &owners, &which, &asked).await {
+            // There may be more than was asked for.
+            Some(1..) if matches!(which, HandedStarts::Oldest(_)) => handed.all_wanted(),
+            Some(_) => {}
+            None => {
+                tokio::time::sleep(RETRY).await;
+                handed.all_wanted();
+            }
         }
     }
 }
 
 /// Takes starts, and brings them to their threads. What came for them meanwhile (a signal, a question) was told to a
-/// process that did not know them yet, and is looked for again.
-async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &Mail) -> bool {
+/// process that did not know them yet, and is looked for again. Gives how many; `None`: the database could not answer.
+async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &Mail) -> Option<usize> {
     context.mail.begin_notes();
     asked.begin_notes();
     let taken = match context.take_handed(which).await {
@@ -167,7 +178,7 @@ async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &
             context.mail.end_notes();
             asked.end_notes();
             tracing::debug!(%error, "starts that were handed over cannot be taken");
-            return false;
+            return None;
         }
     };
     if taken.waited > LATE {
@@ -182,7 +193,7 @@ async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &
             mail.wanted(&missed);
         }
     }
-    true
+    Some(runs.len())
 }
 
 /// Takes no starts any more, because the process stops.
@@ -226,12 +237,12 @@ mod tests {
     #[test]
     fn starts_are_taken_in_turn_and_in_bounded_numbers() {
         let handed = Handed::default();
-        assert_eq!(handed.take(), None);
-        handed.wanted(&(1..=20).collect::<Vec<_>>());
-        assert_eq!(handed.take(), Some(HandedStarts::Some((1..=16).collect())));
-        assert_eq!(handed.take(), Some(HandedStarts::Some((17..=20).collect())));
-        handed.wanted(&[21]);
+        assert_eq!(handed.take(10_000), None);
+        handed.wanted(&(1..=21).collect::<Vec<_>>());
+        assert_eq!(handed.take(10_000), Some(HandedStarts::Some((1..=16).collect())));
+        assert_eq!(handed.take(450), Some(HandedStarts::Some(vec![17, 18])));
+        assert_eq!(handed.take(1), Some(HandedStarts::Some(vec![19])), "a flush cannot be taken in parts");
         handed.all_wanted();
-        assert_eq!((handed.take(), handed.take()), (Some(HandedStarts::All), None));
+        assert_eq!((handed.take(1_000), handed.take(1_000)), (Some(HandedStarts::Oldest(5)), None));
     }
 }

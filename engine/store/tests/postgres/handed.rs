@@ -22,7 +22,7 @@ async fn taker(store: &PgStore) -> WorkerId {
 }
 
 async fn take(store: &PgStore, worker: WorkerId) -> Vec<LoadedRun> {
-    store.take_handed(worker, &HandedStarts::All).await.unwrap().runs
+    store.take_handed(worker, &HandedStarts::Oldest(1_000)).await.unwrap().runs
 }
 
 /// Starts many runs in one flush, behind a first one of their lane that has to wait.
@@ -79,6 +79,8 @@ async fn a_lone_start_goes_to_a_worker_that_takes_starts_and_to_nobody_else() {
     assert_eq!(taken.runs.iter().map(|run| run.key).collect::<Vec<_>>(), [key], "only those that were named");
     assert_eq!((taken.runs[0].owner, taken.runs[0].owner_epoch, taken.runs[0].events.len()), (Some(worker), 1, 2));
     assert!(taken.waited < Duration::from_secs(60));
+    let oldest = far.take_handed(worker, &HandedStarts::Oldest(0)).await.unwrap();
+    assert!(oldest.runs.is_empty(), "no more than was asked for");
     let again = far.take_handed(worker, &HandedStarts::Some(handed)).await.unwrap();
     assert!(again.runs.is_empty(), "each is taken once");
     assert_eq!(take(&far, worker).await[0].key, second_key);
@@ -284,8 +286,10 @@ async fn starts_takes_and_returns_at_the_same_time_lose_no_run() {
         for _ in 0..20 {
             let worker = taker(&far).await;
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let (taken, given) =
-                tokio::join!(far.take_handed(worker, &HandedStarts::All), near.give_back_handed(None, AT_ONCE));
+            let (taken, given) = tokio::join!(
+                far.take_handed(worker, &HandedStarts::Oldest(1_000)),
+                near.give_back_handed(None, AT_ONCE)
+            );
             assert!(taken.is_ok() && given.is_ok());
             near.give_back_handed(Some(steady), AT_ONCE).await.unwrap();
             far.deregister(worker).await.unwrap();

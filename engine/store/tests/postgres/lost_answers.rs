@@ -129,7 +129,7 @@ async fn a_start_and_its_taking_whose_answers_were_lost_leave_the_run_with_its_w
     let worker = register(&store).await;
     store.take_starts(worker, Some(std::time::Duration::from_secs(60))).await.unwrap();
     start(&store, request("warm")).await;
-    assert_eq!(store.take_handed(worker, &HandedStarts::All).await.unwrap().runs.len(), 1);
+    assert_eq!(store.take_handed(worker, &HandedStarts::Oldest(1_000)).await.unwrap().runs.len(), 1);
     let request = request("needle in a haystack");
     let key = request.key();
     proxy.arm("needle in a haystack");
@@ -138,7 +138,7 @@ async fn a_start_and_its_taking_whose_answers_were_lost_leave_the_run_with_its_w
     assert_eq!(database.count("dacapo.handed").await, 1, "once");
 
     proxy.arm_bytes(worker.0.as_bytes());
-    assert!(store.take_handed(worker, &HandedStarts::All).await.is_err());
+    assert!(store.take_handed(worker, &HandedStarts::Oldest(1_000)).await.is_err());
     assert_eq!(proxy.cuts.load(Ordering::SeqCst), 2);
     assert_eq!(database.count("dacapo.handed").await, 0);
     // It is the worker's, which finds it as it finds a run whose claim had no answer.
