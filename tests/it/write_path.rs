@@ -49,7 +49,7 @@ async fn a_lone_start_and_its_end_are_told_by_the_flush_that_writes_them() {
     let run = lab.open("lone").await;
     let news = tokio::time::timeout(PATIENCE, listener.recv()).await.expect("others hear of the start").unwrap();
     assert_eq!((news.channel(), news.payload()), ("dacapo_queues", "rqueue"));
-    assert_eq!(news.process_id(), backend_of(&mut connection, "start_one_v2").await);
+    assert_eq!(news.process_id(), backend_of(&mut connection, "start_one_v1").await);
     lab.await_hint(&mut here, |hint| matches!(hint, Hint::RunsReady(queue) if queue.as_str() == "queue")).await;
 
     let mut owner = Owner::claim(&lab, worker).await;

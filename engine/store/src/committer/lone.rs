@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use dacapo_core::{
-    Timestamp, WorkerId,
+    Timestamp,
     transition::{ProblemChange, Transition},
 };
 use sqlx::{
@@ -14,27 +14,38 @@ use sqlx::{
 
 use super::{
     append::{Encoded, Verdict},
+    between::parameters,
     hand::Handed,
     start::EncodedStart,
 };
 use crate::{
-    hints::{HANDED_SQL, Notification},
+    hints::{Notification, notify_handed},
     time::PgTime,
 };
 
-const START: &str = "SELECT may_own, started, taker, handed
-    FROM dacapo.start_one_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18)";
+const START: &str =
+    "SELECT may_own, started FROM dacapo.start_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)";
 
-/// [`START`], and its news if the run was started: to the worker that takes it, or to all.
-static START_SAYING: LazyLock<String> = LazyLock::new(|| {
-    let (channel, payload) = HANDED_SQL;
-    format!(
-        "SELECT s.may_own, s.started, s.taker, s.handed,
-                CASE WHEN s.handed IS NOT NULL THEN pg_notify({channel}, {payload})
-                     WHEN s.may_own AND s.started THEN pg_notify($19, $20) END
-           FROM dacapo.start_one_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) s"
-    )
+/// [`START`] for the worker that `dacapo.taker_v1` chooses, or for nobody if there is none.
+static HAND: LazyLock<String> = LazyLock::new(|| hand("NULL"));
+
+/// [`HAND`], and its news if the run was started: to the worker that takes it, or to all.
+static HAND_SAYING: LazyLock<String> = LazyLock::new(|| {
+    let to_taker = notify_handed("t.taker", "h.handed");
+    hand(&format!(
+        "CASE WHEN h.handed IS NOT NULL THEN {to_taker} WHEN s.may_own AND s.started THEN pg_notify($18, $19) END"
+    ))
 });
+
+fn hand(news: &str) -> String {
+    format!(
+        "SELECT s.may_own, s.started, t.taker, h.handed, {news}
+           FROM dacapo.taker_v1($4, ARRAY[$7], ARRAY[$6]) t (taker),
+                LATERAL dacapo.start_one_v1(COALESCE($1, t.taker), {rest}) s,
+                LATERAL dacapo.hand_v1(t.taker, s.may_own AND s.started, '{{}}', ARRAY[$2], ARRAY[$3], ARRAY[$9]) h (handed)",
+        rest = parameters(2, 16)
+    )
+}
 
 const APPEND: &str =
     "SELECT applied, false AS unconsumed FROM dacapo.append_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)";
@@ -47,7 +58,7 @@ const CLOSE_SAYING: &str = "SELECT c.applied, c.unconsumed, CASE WHEN c.applied 
 
 /// What became of a start.
 pub(super) enum Begun {
-    /// The run is there; with whom it was handed to.
+    /// The run is there, and with the worker to which it was handed.
     Started(Option<Handed>),
     /// A key is taken; nothing was written.
     Taken,
@@ -55,36 +66,39 @@ pub(super) enum Begun {
     OwnerLost,
 }
 
-/// Starts one run that is thought to be new.
-pub(super) async fn start(
+/// Starts one run that is thought to be new, with the owner that it asks for.
+pub(super) async fn start(connection: &mut PgConnection, start: &EncodedStart) -> Result<Begun, sqlx::Error> {
+    let arguments = start_arguments(start, None).map_err(sqlx::Error::Encode)?;
+    let row = sqlx::query_with(START, arguments).fetch_one(connection).await?;
+    begun(&row, None)
+}
+
+/// As [`start`], of one that is for any worker: hands it to one that takes it.
+pub(super) async fn start_for_any(
     connection: &mut PgConnection,
     start: &EncodedStart,
-    owner: Option<WorkerId>,
-    may_hand: bool,
     news: Option<Notification>,
 ) -> Result<Begun, sqlx::Error> {
-    let statement: &'static str = if news.is_some() { &START_SAYING } else { START };
-    let arguments = start_arguments(start, owner, may_hand, news).map_err(sqlx::Error::Encode)?;
+    let statement: &'static str = if news.is_some() { &HAND_SAYING } else { &HAND };
+    let arguments = start_arguments(start, news).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
+    begun(&row, Handed::read(&row)?)
+}
+
+fn begun(row: &PgRow, handed: Option<Handed>) -> Result<Begun, sqlx::Error> {
     Ok(match (row.try_get("may_own")?, row.try_get("started")?) {
         (false, _) => Begun::OwnerLost,
-        (true, true) => Begun::Started(Handed::read(&row)?),
+        (true, true) => Begun::Started(handed),
         (true, false) => Begun::Taken,
     })
 }
 
-fn start_arguments(
-    item: &EncodedStart,
-    owner: Option<WorkerId>,
-    may_hand: bool,
-    news: Option<Notification>,
-) -> Result<PgArguments, BoxDynError> {
+fn start_arguments(item: &EncodedStart, news: Option<Notification>) -> Result<PgArguments, BoxDynError> {
     let (request, transition) = (&item.start.request, &item.start.transition);
     let started = transition.events.first().map_or(Timestamp(0), |event| event.event_time);
     let mut arguments = PgArguments::default();
-    arguments.reserve(20, item.events.len() + 512);
-    arguments.add(owner.map(|owner| owner.0))?;
-    arguments.add(may_hand.then_some(request.namespace.as_str()))?;
+    arguments.reserve(19, item.events.len() + 512);
+    arguments.add(item.start.owner.map(|owner| owner.0))?;
     arguments.add(transition.key.shard.0)?;
     arguments.add(transition.key.run_id.0)?;
     arguments.add(request.namespace.as_str())?;

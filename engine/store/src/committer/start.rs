@@ -147,9 +147,44 @@ pub(super) struct Answered {
     told: bool,
 }
 
+/// The places of those that were not started, with whom the others are, and whether anybody has been told of them.
+type Flushed = (Vec<usize>, Option<Handed>, bool);
+
 impl Start {
     pub(super) fn new(hints: Hints) -> Self {
         Self { hints, careful: AtomicU32::new(0), piggyback: Piggyback::new() }
+    }
+
+    /// Starts one run by itself. Says whether others have been told of it.
+    async fn start_alone(
+        &self,
+        connection: &mut PgConnection,
+        work: &EncodedStart,
+        now: Timestamp,
+    ) -> Result<(Begun, bool), sqlx::Error> {
+        let Some(news) = work.news(now) else { return Ok((lone::start(connection, work).await?, false)) };
+        match self.piggyback.carry(lone::start_for_any(connection, work, Some(news))).await? {
+            Some(begun) => Ok((begun, true)),
+            None => Ok((lone::start_for_any(connection, work, None).await?, false)),
+        }
+    }
+
+    /// Starts runs of one owner, or hands them to a worker. Gives the places of those that were not started, and with whom the
+    /// others are; nobody has been told of them.
+    async fn start_together(
+        &self,
+        connection: &mut PgConnection,
+        works: &[&EncodedStart],
+        now: Timestamp,
+        optimistic: bool,
+    ) -> Result<Option<Flushed>, sqlx::Error> {
+        if let Some(wanted) = Wanted::of(works, now)
+            && let Some((refused, handed)) = hand_starts(connection, works, optimistic, &wanted).await?
+        {
+            return Ok(Some((refused, handed, false)));
+        }
+        let owner = works.first().and_then(|work| work.start.owner);
+        Ok(flush_starts(connection, works, owner, optimistic).await?.map(|refused| (refused, None, false)))
     }
 
     /// Whether the next flush may take it that all of its starts are new.
@@ -188,39 +223,27 @@ impl Flush for Start {
         let owner = works.first().and_then(|work| work.start.owner);
         let optimistic = self.is_optimistic(works);
         let now = self.hints.now();
-        let wanted = Wanted::of(works, now);
-        let (mut begun, mut carried_along) = (None, false);
+        let mut alone = None;
         if let [work] = works
             && optimistic
             && work.is_lean()
         {
-            if let Some(news) = work.news(now) {
-                begun =
-                    self.piggyback.carry(lone::start(connection, work, owner, wanted.is_some(), Some(news))).await?;
-                carried_along = begun.is_some();
-            }
-            if begun.is_none() {
-                begun = Some(lone::start(connection, work, owner, wanted.is_some(), None).await?);
-            }
+            alone = Some(self.start_alone(connection, work, now).await?);
         }
-        let flushed = match (begun, wanted) {
-            (Some(Begun::Started(handed)), _) => Some((Vec::new(), handed)),
-            (Some(Begun::OwnerLost), _) => None,
-            (Some(Begun::Taken), _) => flush_starts(connection, works, owner, false).await?.map(to_nobody),
-            (None, Some(wanted)) => match hand_starts(connection, works, optimistic, &wanted).await? {
-                Some(flushed) => Some(flushed),
-                None => flush_starts(connection, works, owner, optimistic).await?.map(to_nobody),
-            },
-            (None, None) => flush_starts(connection, works, owner, optimistic).await?.map(to_nobody),
+        let flushed = match alone {
+            Some((Begun::Started(handed), told)) => Some((Vec::new(), handed, told)),
+            Some((Begun::OwnerLost, _)) if owner.is_some() => None,
+            // Its key is taken, or the worker that was to take it died in this moment.
+            Some(_) => flush_starts(connection, works, owner, false).await?.map(|refused| (refused, None, false)),
+            None => self.start_together(connection, works, now, optimistic).await?,
         };
-        let Some((refused, handed)) = flushed else {
+        let Some((refused, handed, told)) = flushed else {
             let lost = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::OwnerLost), handed: None, told: false };
             return Ok(works.iter().map(lost).collect());
         };
         if !refused.is_empty() {
             self.careful.store(CAREFUL_FLUSHES, Ordering::Relaxed);
         }
-        let told = carried_along && refused.is_empty();
         let started = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::Started), handed, told };
         let mut answers: Vec<Answered> = works.iter().map(started).collect();
         for place in refused {
@@ -273,11 +296,6 @@ impl Flush for Start {
         work.uncertain = true;
         None
     }
-}
-
-/// What a flush that hands nothing to anybody refused.
-fn to_nobody(refused: Vec<usize>) -> (Vec<usize>, Option<Handed>) {
-    (refused, None)
 }
 
 /// The order in which starts lock: by workflow id.

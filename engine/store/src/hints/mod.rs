@@ -9,7 +9,7 @@ pub(crate) mod listen;
 pub(crate) mod notify;
 mod wire;
 
-pub(crate) use wire::{End, HANDED_SQL, transaction_channel};
+pub(crate) use wire::{End, notify_handed, transaction_channel};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},

@@ -44,11 +44,11 @@ const ASKED: char = '?';
 /// Before run keys on a worker's channel: these runs were ended, and others took their places.
 const REPLACED: char = '!';
 
-/// Before numbers on a worker's channel: these starts were handed to it. `dacapo.start_one_v2` is said so by [`HANDED_SQL`].
+/// Before numbers on a worker's channel: these starts were handed to it.
 const HANDED: char = '>';
 
-/// The channel and payload of a lone start that was handed to the worker `s.taker`, in SQL.
-pub(crate) const HANDED_SQL: (&str, &str) = ("'dacapo_w_' || replace(s.taker::text, '-', '')", "'>' || s.handed");
+/// What the channels of workers begin with.
+const WORKER: &str = "dacapo_w_";
 
 /// The largest value that goes along with the news of its run's end. A hint is sent to every process that waits for some
 /// run, so what is larger is cheaper read by the one that wants it.
@@ -76,7 +76,12 @@ impl End {
 
 /// The channel for messages to runs of a worker.
 pub(super) fn worker_channel(worker: WorkerId) -> String {
-    format!("dacapo_w_{}", worker.0.simple())
+    format!("{WORKER}{}", worker.0.simple())
+}
+
+/// Tells a worker, in SQL, of the one start that was handed to it. Both are expressions, of types uuid and bigint.
+pub(crate) fn notify_handed(worker: &str, handed: &str) -> String {
+    format!("pg_notify('{WORKER}' || replace({worker}::text, '-', ''), '{HANDED}' || {handed})")
 }
 
 /// The channel on which transactions of users tell the process through which they wrote that they have committed.

@@ -259,6 +259,37 @@ impl Owned {
     }
 }
 
+/// Holds what a first item needs, so that all later items of its lane gather behind it.
+pub(crate) async fn blocked(database: &Database, by: &str) -> PgConnection {
+    let mut blocker = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("BEGIN; {by}"))).execute(&mut blocker).await.unwrap();
+    blocker
+}
+
+pub(crate) async fn until_somebody_waits(database: &Database) {
+    let waiting = "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while database.count(waiting).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Lets starts gather behind a first one of their lane that has to wait, so that they are one flush.
+pub(crate) async fn behind_a_held_start<S: Future>(database: &Database, starts: Vec<S>) -> Vec<S::Output> {
+    let taken = "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority,
+        owner_epoch, next_event_id, started_at) VALUES (0, gen_random_uuid(), 'default', 'first', 'w', 'q', 3, 0, 3, now())";
+    let mut blocker = blocked(database, taken).await;
+    let held = start(&database.store, request("first"));
+    let rest = async {
+        until_somebody_waits(database).await;
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            sqlx::raw_sql("ROLLBACK").execute(&mut blocker).await.unwrap();
+        };
+        tokio::join!(futures_util::future::join_all(starts), release).0
+    };
+    tokio::join!(held, rest).1
+}
+
 /// Waits for a hint.
 pub(crate) async fn hear(receiver: &mut HintReceiver, wanted: impl Fn(&Hint) -> bool) {
     let heard = async {

@@ -7,7 +7,6 @@ use dacapo_core::{
     store::{BeatInterest, HandedStarts, Hint, LoadedRun, SendOutcome, StartOutcome, WorkerRegistration, WriteOutcome},
 };
 use dacapo_store::PgStore;
-use sqlx::Connection as _;
 
 use crate::common::*;
 
@@ -25,27 +24,8 @@ async fn take(store: &PgStore, worker: WorkerId) -> Vec<LoadedRun> {
     store.take_handed(worker, &HandedStarts::Oldest(1_000)).await.unwrap().runs
 }
 
-/// Starts many runs in one flush, behind a first one of their lane that has to wait.
 async fn start_together(database: &Database, requests: Vec<StartWorkflow>) -> Vec<StartOutcome> {
-    let mut blocker = sqlx::PgConnection::connect(&database.url).await.unwrap();
-    let lock = "BEGIN; INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue,
-        priority, owner_epoch, next_event_id, started_at)
-        VALUES (0, gen_random_uuid(), 'default', 'first', 'w', 'q', 3, 0, 3, now())";
-    sqlx::raw_sql(lock).execute(&mut blocker).await.unwrap();
-    let held = start(&database.store, request("first"));
-    let rest = async {
-        let waiting = "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        while database.count(waiting).await == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let starting: Vec<_> = requests.into_iter().map(|request| start(&database.store, request)).collect();
-        let release = async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            sqlx::raw_sql("ROLLBACK").execute(&mut blocker).await.unwrap();
-        };
-        tokio::join!(futures_util::future::join_all(starting), release).0
-    };
-    tokio::join!(held, rest).1
+    behind_a_held_start(database, requests.into_iter().map(|request| start(&database.store, request)).collect()).await
 }
 
 /// Who owns a run, under which epoch, and whether it is ready for others.
