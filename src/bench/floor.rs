@@ -1,10 +1,13 @@
 //! The raw floor: what the same database does at that hour when nobody asks it for workflows.
 //!
-//! Rows of the size that the histories of the scenario have, written by nothing but `INSERT … SELECT FROM unnest`, in
-//! batches as large and on as many connections as a process flushes; commits of one tiny row, one after the other; and
-//! what of those is the wait for the disk.
+//! Rows of the histories that the scenario has just written, by nothing but `INSERT … SELECT FROM unnest`, in batches as
+//! large and on as many connections as a process flushes; commits of one tiny row, one after the other; and what of those
+//! is the wait for the disk.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dacapo_core::limits::{FLUSH_ITEMS_MAX, FLUSH_LANES};
 use serde::Serialize;
@@ -15,7 +18,7 @@ use sqlx::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Database, postgres::HistoryShape, report::rounded, stage::text};
+use super::{Database, postgres::HistorySample, report::rounded};
 
 /// How long each of the three is measured.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -32,9 +35,9 @@ pub(super) struct Floor {
     pub(super) commits_per_s: f64,
     /// What each of these waits for the disk, in milliseconds.
     pub(super) fsync_ms: f64,
-    /// The bytes of events in one row of a history of the scenario.
+    /// The mean bytes of events in one row of the histories of the scenario.
     pub(super) row_bytes: usize,
-    /// The rows of such a history.
+    /// The rows of such a history, with those of its children.
     pub(super) rows_per_workflow: f64,
 }
 
@@ -51,14 +54,14 @@ impl Floor {
 }
 
 /// Measures it, in a schema of its own that is dropped afterwards; `within` bounds each part.
-pub(super) async fn measure(database: &Database, shape: HistoryShape, within: Duration) -> anyhow::Result<Floor> {
+pub(super) async fn measure(database: &Database, sample: HistorySample, within: Duration) -> anyhow::Result<Floor> {
     let options: PgConnectOptions = database.options.url.parse()?;
     let options = options.application_name("dacapo bench floor").disable_statement_logging();
     let pool = PgPoolOptions::new().max_connections(FLUSH_LANES as u32).connect_with(options).await?;
     let schema = format!("dacapo_bench_{}", Uuid::now_v7().simple());
     let made = make(&pool, &schema).await;
     let measured = match made {
-        Ok(()) => parts(&pool, &schema, shape, within.min(MEASURE)).await,
+        Ok(()) => parts(&pool, &schema, sample, within.min(MEASURE)).await,
         Err(error) => Err(error.into()),
     };
     // Names are made of our own uuid.
@@ -81,8 +84,10 @@ async fn make(pool: &PgPool, schema: &str) -> Result<(), sqlx::Error> {
     sqlx::query(AssertSqlSafe(table)).execute(pool).await.map(drop)
 }
 
-async fn parts(pool: &PgPool, schema: &str, shape: HistoryShape, within: Duration) -> anyhow::Result<Floor> {
-    let row_bytes = shape.row_bytes.max(1);
+async fn parts(pool: &PgPool, schema: &str, sample: HistorySample, within: Duration) -> anyhow::Result<Floor> {
+    let bytes: usize = sample.rows.iter().map(Vec::len).sum();
+    let row_bytes = (bytes / sample.rows.len().max(1)).max(1);
+    let rows_of_histories = Arc::new(sample.rows);
     let mut lanes = JoinSet::new();
     let began = Instant::now();
     for lane in 0..FLUSH_LANES as i16 {
@@ -90,7 +95,8 @@ async fn parts(pool: &PgPool, schema: &str, shape: HistoryShape, within: Duratio
             "INSERT INTO {schema}.rows (run_id, first_event_id, owner_epoch, shard, events)
              SELECT k.run, 1, 1, $1, k.events FROM unnest($2::uuid[], $3::bytea[]) k (run, events)"
         );
-        lanes.spawn(insert(pool.acquire().await?.detach(), statement, lane, row_bytes, within));
+        let rows = Arc::clone(&rows_of_histories);
+        lanes.spawn(insert(pool.acquire().await?.detach(), statement, lane, (rows, row_bytes), within));
     }
     let mut rows = 0;
     while let Some(lane) = lanes.join_next().await {
@@ -106,8 +112,8 @@ async fn parts(pool: &PgPool, schema: &str, shape: HistoryShape, within: Duratio
         rows_per_s: rounded(rows_per_s, 10.0),
         commits_per_s: rounded(1.0 / durable.as_secs_f64(), 10.0),
         fsync_ms: rounded(durable.saturating_sub(volatile).as_secs_f64() * 1_000.0, 1_000.0),
-        row_bytes: shape.row_bytes,
-        rows_per_workflow: shape.rows_per_run,
+        row_bytes,
+        rows_per_workflow: sample.rows_per_run,
     })
 }
 
@@ -116,15 +122,14 @@ async fn insert(
     mut connection: PgConnection,
     statement: String,
     lane: i16,
-    row_bytes: usize,
+    (histories, row_bytes): (Arc<Vec<Vec<u8>>>, usize),
     within: Duration,
 ) -> Result<u64, sqlx::Error> {
     let batch = (BATCH_BYTES_MAX / row_bytes).clamp(1, FLUSH_ITEMS_MAX);
-    let row = text(row_bytes).into_bytes();
-    let (began, mut rows) = (Instant::now(), 0);
+    let (began, mut rows, mut next) = (Instant::now(), 0, histories.iter().cycle());
     while began.elapsed() < within {
         let runs: Vec<Uuid> = (0..batch).map(|_| Uuid::now_v7()).collect();
-        let events = vec![row.as_slice(); batch];
+        let events: Vec<&[u8]> = next.by_ref().take(batch).map(Vec::as_slice).collect();
         let query = sqlx::query(AssertSqlSafe(statement.as_str())).bind(lane).bind(runs).bind(events);
         rows += query.execute(&mut connection).await?.rows_affected();
     }

@@ -31,16 +31,15 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let share = |spent: u64| rounded(spent as f64 / micros, 10_000.0);
     let processes = spent.workers.len().max(1);
     let all: u64 = spent.workers.iter().sum();
+    let each_second = |count: u64| rounded(count as f64 * 1_000_000.0 / micros / processes as f64, 1_000.0);
     let mut figures = Figures::new(0, spent.clone(), after.at - before.at);
     figures.peak_memory = stage.peak_memory();
     figures.all_workflows = runs;
     figures.own = Some(json!({
         "runs": runs,
         "workers": processes,
-        "queries_per_s_per_process": rounded(
-            counted.statements as f64 * 1_000_000.0 / micros / processes as f64,
-            1_000.0,
-        ),
+        "queries_per_s_per_process": counted.statements.map(each_second),
+        "transactions_per_s_per_process": each_second(counted.transactions),
         "share_of_a_core": {
             "client": share(spent.client),
             "worker_mean": rounded(all as f64 / spent.workers.len().max(1) as f64 / micros, 10_000.0),

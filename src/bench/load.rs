@@ -2,7 +2,8 @@
 //!
 //! A closed loop follows each workflow by the next, so that what is measured decides how fast it is asked. An open loop
 //! starts each workflow at its own instant, however long the ones before take, and counts its latency from that instant:
-//! a stall of a second shows in every workflow that should have been started meanwhile.
+//! a stall of a second shows in every workflow that should have been started meanwhile. What belongs to the window of an
+//! open loop is what is due in it, however late it is started and completed; throughput is of what completed in it.
 
 use std::{
     sync::{
@@ -25,14 +26,17 @@ use super::{
     report::{Figures, Latency},
     samples::Sampler,
     scenario::Scenario,
-    stage::{Stage, completed, start, text},
+    stage::{Stage, completed, start},
     tally::Tally,
     workers::Until,
-    workflows::{self, SIGNAL, Steps},
+    workflows::{self, SIGNAL, Steps, text},
 };
 
 /// The workflows that an open loop may have under way; those beyond wait, and their latency goes on.
 const OPEN_MAX: usize = 50_000;
+
+/// The share of the rate asked for below which it is said that it was not reached.
+const RATE_REACHED: f64 = 0.95;
 
 /// The instants that may lie ready before they are taken up.
 const INSTANTS_AHEAD: usize = 1_000;
@@ -100,7 +104,7 @@ async fn window(
     }
     let before = stage.spent();
     let counted_from = flow.tally.done();
-    flow.tally.count(true);
+    flow.tally.open(plan.count.is_none().then_some(plan.duration));
     let mut sampler = Sampler::new(stage, counted_from);
     match plan.count {
         Some(_) => {
@@ -122,7 +126,6 @@ async fn window(
         }
     }
     let workflows = flow.tally.done() - counted_from;
-    flow.tally.count(false);
     let after = stage.spent();
     let memory = stage.peak_memory();
     flow.stop.store(true, Ordering::Relaxed);
@@ -134,6 +137,15 @@ async fn window(
     figures.all_workflows = flow.tally.done();
     figures.samples = sampler.samples;
     figures.peak_memory = memory;
+    if let Some(rate) = stage.options.rate
+        && figures.workflows_per_s() < rate * RATE_REACHED
+    {
+        stage.progress.line(&format!(
+            "{}: {:.1} workflows/s completed of the {rate} that were asked for; the latencies tell how long they waited",
+            plan.scenario.name(),
+            figures.workflows_per_s()
+        ));
+    }
     Ok(figures)
 }
 
@@ -158,22 +170,23 @@ async fn finish(load: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
 impl Flow {
     /// Takes the number of the next workflow, if there is to be one.
     fn next(&self) -> Option<u64> {
-        if self.stop.load(Ordering::Relaxed) {
-            return None;
-        }
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         self.limit.is_none_or(|limit| number < limit).then_some(number)
     }
 
     async fn closed_loop(self: Arc<Self>) -> anyhow::Result<()> {
-        while let Some(number) = self.next() {
-            self.one(number, Instant::now()).await?;
+        while !self.stop.load(Ordering::Relaxed)
+            && let Some(number) = self.next()
+        {
+            let began = Instant::now();
+            self.one(number).await?;
+            self.tally.take(Instant::now(), began.elapsed());
         }
         Ok(())
     }
 
-    /// Sees one workflow through; its latency counts from `since`.
-    async fn one(&self, number: u64, since: Instant) -> anyhow::Result<()> {
+    /// Sees one workflow through.
+    async fn one(&self, number: u64) -> anyhow::Result<()> {
         let input = self.inputs[number as usize % self.inputs.len()].clone();
         let workflow_type = match self.scenario {
             Scenario::Sequence => "bench.sequence",
@@ -187,13 +200,12 @@ impl Flow {
             self.client.signal(&execution, SIGNAL, Payload::encode("approval", "approved")?).await?;
         }
         completed(self.client.result_of(run).await?)?;
-        self.tally.take(since.elapsed());
         self.progress.complete(1);
         Ok(())
     }
 }
 
-/// Starts a workflow at each instant until the flow stops, and sees all of them through.
+/// Starts a workflow at each instant before the end of the window, and sees all of them through.
 async fn open_loop(flow: Arc<Flow>, rate: f64) -> anyhow::Result<()> {
     let (sender, mut instants) = mpsc::channel(INSTANTS_AHEAD);
     // A thread of its own keeps time to some 60 µs, where the runtime's timers keep it to a millisecond. It ends when
@@ -201,14 +213,17 @@ async fn open_loop(flow: Arc<Flow>, rate: f64) -> anyhow::Result<()> {
     thread::Builder::new().name("bench-pace".to_owned()).spawn(move || pace(rate, &sender))?;
     let room = Arc::new(Semaphore::new(OPEN_MAX));
     let mut under_way: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    while let Some(due) = instants.recv().await {
-        let Some(number) = flow.next() else { break };
+    while let Some(due) = instants.recv().await
+        && !flow.tally.ended_before(due)
+        && let Some(number) = flow.next()
+    {
         let permit = Arc::clone(&room).acquire_owned().await?;
         let flow = Arc::clone(&flow);
         under_way.spawn(async move {
-            let done = flow.one(number, due).await;
-            drop(permit);
-            done
+            let _room = permit;
+            flow.one(number).await?;
+            flow.tally.take(due, due.elapsed());
+            Ok(())
         });
         while let Some(ended) = under_way.try_join_next() {
             ended??;
@@ -240,7 +255,7 @@ fn inputs(scenario: Scenario, body: &str) -> anyhow::Result<Vec<Payload>> {
             // Small and large alternate: 37 has no factor in common with the number of inputs.
             let sizes: Vec<u64> = sizes.collect();
             let mixed = (0..MIXED_INPUTS).map(|number| sizes[(number * 37 % MIXED_INPUTS) as usize]);
-            mixed.map(|bytes| Ok(Payload::encode("input", &text(bytes as usize))?)).collect()
+            mixed.map(|bytes| Ok(Payload::encode("input", &text(bytes as usize, 0))?)).collect()
         }
         _ => Ok(vec![Payload::encode("input", body)?]),
     }

@@ -41,7 +41,7 @@ use dacapo_store::{PgStore, PgStoreOptions};
 use self::{
     floor::Floor,
     options::Plan,
-    postgres::Observer,
+    postgres::{HistorySample, Observer},
     report::{Afterwards, Figures, Verify},
     scenario::Scenario,
     stage::Stage,
@@ -60,24 +60,30 @@ pub(crate) struct Database {
     pub(crate) server_pid: Option<u32>,
 }
 
-/// Measures every scenario of a plan, one after the other; stops after one that left violations.
+/// Measures every scenario of a plan, one after the other, and hands over each report; stops after one that left
+/// violations.
+///
+/// # Errors
+/// What went wrong with the first scenario that could not be measured; those before it have been handed over.
 pub(crate) async fn run(
     database: &Database,
     options: &BenchOptions,
     plans: Vec<Plan>,
     progress: &Arc<Progress>,
-) -> anyhow::Result<Vec<Report>> {
-    let mut reports: Vec<Report> = Vec::new();
+    reports: &mut Vec<Report>,
+) -> anyhow::Result<()> {
     for plan in plans {
         let observer = Observer::connect(database).await?;
         let report = Box::pin(measure(database, options, plan, &observer, progress)).await;
         observer.close().await;
-        reports.push(report?);
-        if reports.last().is_some_and(|report| !report.violations().is_empty()) {
+        let report = report?;
+        let is_clean = report.violations().is_empty();
+        reports.push(report);
+        if !is_clean {
             break;
         }
     }
-    Ok(reports)
+    Ok(())
 }
 
 async fn measure(
@@ -111,8 +117,8 @@ async fn measure(
     let began = Instant::now();
     let found = database.store.verify().await?;
     let verify = Verify::new(&found, began.elapsed());
-    let after = Afterwards { counters, statements_from: observer.statements_from(), floor, verify };
-    Ok(Report::new(&plan, options, figures, after))
+    let server = observer.server().await?;
+    Ok(Report::new(&plan, options, figures, Afterwards { counters, floor, verify, server }))
 }
 
 async fn figures(stage: &Stage<'_>) -> anyhow::Result<Figures> {
@@ -129,9 +135,10 @@ async fn figures(stage: &Stage<'_>) -> anyhow::Result<Figures> {
 
 /// The floor for histories like those that were just written; nothing where this user may not make a schema.
 async fn floor_of(database: &Database, stage: &Stage<'_>) -> anyhow::Result<Option<Floor>> {
-    let Some(shape) = stage.observer.history_shape(&stage.queue).await? else { return Ok(None) };
+    let Some(sample) = stage.observer.histories(&stage.queue).await? else { return Ok(None) };
     stage.phase("measuring the database alone", None);
-    match floor::measure(database, shape, stage.plan.duration).await {
+    let sample = HistorySample { rows_per_run: sample.rows_per_run * stage.plan.scenario.runs() as f64, ..sample };
+    match floor::measure(database, sample, stage.plan.duration).await {
         Ok(floor) => Ok(Some(floor)),
         Err(error) => {
             stage.progress.line(&format!("the database alone cannot be measured: {error:#}"));

@@ -1,11 +1,11 @@
 //! How to measure: the options, and what is refused before anything starts.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use clap::Args;
-use dacapo_core::limits::{HISTORY_EVENTS_MAX, PAYLOAD_BYTES_MAX};
+use dacapo_core::limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, PAYLOAD_BYTES_MAX};
 
-use super::{scenario::Scenario, workflows};
+use super::scenario::Scenario;
 
 /// The most workflows that an open loop starts in a second: one in ten microseconds, far above what an engine takes.
 const RATE_MAX: f64 = 100_000.0;
@@ -19,8 +19,21 @@ const PAYLOAD_MAX: usize = PAYLOAD_BYTES_MAX - 2;
 /// The least events of the history that is measured: fewer have no tenths to compare.
 const HISTORY_EVENTS_MIN: u64 = 100;
 
-/// The most worker processes: each holds a dozen connections, and Postgres has 100 unless told otherwise.
+/// The most worker processes. Each keeps up to nine connections while it is busy, and Postgres has 100 unless told
+/// otherwise.
 const WORKERS_MAX: usize = 64;
+
+/// The most threads for workflow code: more than any machine has cores to run them.
+const WORKFLOW_THREADS_MAX: usize = 256;
+
+/// The most workflows in flight: each is a task with its input.
+const IN_FLIGHT_MAX: usize = 1_000_000;
+
+/// The most of what a scenario counts: some hundred gigabytes of histories.
+const COUNT_MAX: u64 = 100_000_000;
+
+/// The shortest time between two samples: each reads the sizes of all tables.
+const SAMPLE_MIN: f64 = 0.01;
 
 /// How to measure.
 #[derive(Debug, Clone, Args)]
@@ -32,18 +45,19 @@ pub(crate) struct BenchOptions {
     #[arg(long)]
     pub(super) in_process: bool,
     /// Worker processes; 1 unless told otherwise, 10 for `idle`
-    #[arg(long, value_name = "N", value_parser = workers, conflicts_with = "in_process")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = workers, conflicts_with = "in_process")]
     workers: Option<usize>,
     /// Threads for workflow code in each worker process
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = above_zero)]
+    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = workflow_threads)]
     pub(super) workflow_threads: usize,
-    /// Workflows in flight, and calls in flight where a scenario prepares its runs
-    #[arg(long, value_name = "N", value_parser = above_zero)]
+    /// Workflows in flight, and calls in flight where a scenario prepares its runs: 2,000 unless told otherwise, 1,000
+    /// for `sequence`, 500 for `mixed`, 200 for `children`, 50 for `fanout`, 20 for `signals`, 1 for `latency`
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = in_flight)]
     in_flight: Option<usize>,
     /// Bytes of each input, activity input and result; `mixed` has its own
-    #[arg(long, default_value_t = 200, value_name = "BYTES", value_parser = payload)]
+    #[arg(long, default_value_t = 200, value_name = "BYTES", allow_negative_numbers = true, value_parser = payload)]
     pub(super) payload: usize,
-    /// Seconds that count
+    /// Seconds that count: 5 unless told otherwise, 10 for `idle`
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds_above_zero)]
     duration: Option<f64>,
     /// Seconds before that
@@ -51,13 +65,13 @@ pub(crate) struct BenchOptions {
     pub(super) warm_up: f64,
     /// Start so many workflows a second, each at its instant, however long the ones before take; latency counts from
     /// that instant
-    #[arg(long, value_name = "PER_SECOND", value_parser = rate, conflicts_with = "in_flight")]
+    #[arg(long, value_name = "PER_SECOND", allow_negative_numbers = true, value_parser = rate, conflicts_with = "in_flight")]
     pub(super) rate: Option<f64>,
     /// The size: workflows of a flow in place of a time, runs, timers or events elsewhere
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     count: Option<u64>,
     /// Take a sample every so many seconds: throughput, latency, sizes of tables and indexes, dead rows, memory
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds_above_zero)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = sample)]
     sample: Option<f64>,
     /// Give up after so many seconds in which nothing completed, and say what is stuck
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds_above_zero)]
@@ -72,7 +86,10 @@ impl BenchOptions {
     pub(crate) fn plan(&self) -> Result<Vec<Plan>, String> {
         let all = self.scenarios.is_empty() || self.scenarios.contains(&Scenario::All);
         let scenarios: &[Scenario] = if all { &Scenario::EACH } else { &self.scenarios };
-        scenarios.iter().map(|scenario| self.plan_one(*scenario, all)).collect()
+        let plans: Result<Vec<Plan>, String> = scenarios.iter().map(|scenario| self.plan_one(*scenario, all)).collect();
+        let named =
+            if all { "; this is of `all`, name the scenarios that are meant to measure those alone" } else { "" };
+        plans.map_err(|problem| format!("{problem}{named}"))
     }
 
     fn plan_one(&self, scenario: Scenario, part_of_all: bool) -> Result<Plan, String> {
@@ -95,15 +112,15 @@ impl BenchOptions {
                 ));
             }
         }
-        let largest =
-            self.payload.saturating_mul(2).saturating_mul(usize::try_from(scenario.activities()).unwrap_or(1));
-        let limit = usize::try_from(dacapo_core::limits::HISTORY_BYTES_MAX).unwrap_or(usize::MAX);
+        let payloads = scenario.payloads(count.unwrap_or(1));
+        let largest = payloads.saturating_mul(self.payload as u64);
+        let limit = HISTORY_BYTES_MAX;
         if scenario != Scenario::Mixed && largest > limit {
             return Err(format!(
                 "--payload {} makes histories of {largest} bytes in `{name}`, a run has at most {limit}: choose at most \
                  {}",
                 self.payload,
-                limit / 2 / workflows::FANOUT as usize
+                limit / payloads
             ));
         }
         Ok(Plan {
@@ -144,31 +161,34 @@ impl Plan {
     }
 }
 
-fn above_zero(text: &str) -> Result<usize, String> {
+/// Reads a whole number within limits.
+fn within<T: std::str::FromStr + PartialOrd + Display>(text: &str, least: T, most: T) -> Result<T, String> {
     match text.parse() {
-        Ok(0) => Err("nothing can be done with 0; give 1 or more".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}; give a whole number of 1 or more")),
+        Ok(number) if least <= number && number <= most => Ok(number),
+        _ => Err(format!("give a whole number from {least} to {most}")),
     }
+}
+
+fn in_flight(text: &str) -> Result<usize, String> {
+    within(text, 1, IN_FLIGHT_MAX)
+}
+
+fn workflow_threads(text: &str) -> Result<usize, String> {
+    within(text, 1, WORKFLOW_THREADS_MAX)
 }
 
 fn count(text: &str) -> Result<u64, String> {
-    above_zero(text).map(|count| count as u64)
+    within(text, 1, COUNT_MAX)
 }
 
 fn workers(text: &str) -> Result<usize, String> {
-    match above_zero(text)? {
-        many if many > WORKERS_MAX => Err(format!("at most {WORKERS_MAX} worker processes are started here")),
-        workers => Ok(workers),
-    }
+    within(text, 1, WORKERS_MAX).map_err(|limits| {
+        format!("{limits}; for more, start `dacapo bench` on several machines against the same database")
+    })
 }
 
 fn payload(text: &str) -> Result<usize, String> {
-    let bytes: usize = text.parse().map_err(|error| format!("{error}; give a number of bytes"))?;
-    if bytes > PAYLOAD_MAX {
-        return Err(format!("the largest payload is {PAYLOAD_MAX} bytes; choose fewer"));
-    }
-    Ok(bytes)
+    within(text, 0, PAYLOAD_MAX).map_err(|limits| format!("{limits}, in bytes"))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -186,10 +206,17 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn seconds_above_zero(text: &str) -> Result<f64, String> {
-    match seconds(text)? {
-        0.0 => Err(format!("give a number of seconds above 0 and up to {SECONDS_MAX}")),
-        seconds => Ok(seconds),
-    }
+    seconds(text)
+        .ok()
+        .filter(|seconds| *seconds > 0.0)
+        .ok_or_else(|| format!("give a number of seconds above 0 and up to {SECONDS_MAX}"))
+}
+
+fn sample(text: &str) -> Result<f64, String> {
+    seconds(text)
+        .ok()
+        .filter(|seconds| *seconds >= SAMPLE_MIN)
+        .ok_or_else(|| format!("give a number of seconds from {SAMPLE_MIN} to {SECONDS_MAX}"))
 }
 
 #[cfg(test)]
@@ -216,7 +243,8 @@ mod tests {
         let backlog = all.iter().find(|plan| plan.scenario == Scenario::Backlog).unwrap();
         assert_eq!(backlog.count, Some(50_000));
         assert_eq!(plan("bench backlog").unwrap()[0].count, Some(1_000_000));
-        assert_eq!(plan("bench all --count 7").err().map(|error| error.contains("`history`")), Some(true));
+        let refused = plan("bench all --count 7").unwrap_err();
+        assert!(refused.contains("`history`") && refused.contains("name the scenarios"), "{refused}");
     }
 
     #[test]
@@ -224,12 +252,22 @@ mod tests {
         let refused = [
             ("bench noop --rate 0", ["--rate", "above 0", "100000"]),
             ("bench noop --rate NaN", ["--rate", "above 0", "closed loop"]),
-            ("bench noop --count 0", ["--count", "0", "1 or more"]),
-            ("bench noop --payload 2097151", ["--payload", "2097150", "fewer"]),
+            ("bench noop --rate -1", ["--rate", "above 0", "closed loop"]),
+            ("bench noop --count 0", ["--count", "'0'", "from 1 to 100000000"]),
+            ("bench noop --count -1", ["--count", "'-1'", "from 1 to 100000000"]),
+            ("bench noop --count 99999999999999999999", ["--count", "99999999999999999999", "from 1 to 100000000"]),
+            ("bench noop --in-flight -1", ["--in-flight", "'-1'", "from 1 to 1000000"]),
+            ("bench noop --in-flight 1000000000", ["--in-flight", "1000000000", "from 1 to 1000000"]),
+            ("bench noop --workflow-threads 257", ["--workflow-threads", "'257'", "from 1 to 256"]),
+            ("bench noop --payload -1", ["--payload", "'-1'", "from 0 to 2097150"]),
+            ("bench noop --payload 2097151", ["--payload", "2097151", "from 0 to 2097150"]),
             ("bench fanout --payload 2097150", ["--payload", "52428800", "at most 262144"]),
-            ("bench noop --workers 0", ["--workers", "0", "1 or more"]),
-            ("bench noop --workers 65", ["--workers", "65", "at most 64"]),
-            ("bench noop --duration -1", ["--duration", "seconds", "0"]),
+            ("bench signals --payload 60000", ["--payload", "52428800", "at most 52428"]),
+            ("bench history --payload 4000", ["--payload", "52428800", "at most "]),
+            ("bench noop --workers -1", ["--workers", "'-1'", "from 1 to 64"]),
+            ("bench noop --workers 65", ["--workers", "from 1 to 64", "several machines"]),
+            ("bench noop --duration -1", ["--duration", "'-1'", "above 0"]),
+            ("bench noop --sample 0.001", ["--sample", "'0.001'", "from 0.01"]),
             ("bench noop --duration 0", ["--duration", "seconds", "above 0"]),
             ("bench timers --rate 5", ["--rate", "`timers`", "noop"]),
             ("bench idle --sample 5", ["--sample", "`idle`", "noop"]),

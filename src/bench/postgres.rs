@@ -2,7 +2,10 @@
 //!
 //! One connection, which does nothing while the load runs but what a sample or a wait asks of it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use dacapo_core::{RunId, RunKey, Shard};
@@ -26,11 +29,20 @@ const STILL_WITHIN: Duration = Duration::from_secs(3);
 /// How long the connections of processes that have ended may take to go.
 const GONE_WITHIN: Duration = Duration::from_secs(15);
 
-/// The runs whose histories say how many bytes a row has.
+/// The runs whose histories say what a row is like.
 const SAMPLED_RUNS: i64 = 200;
+
+/// The bytes of their rows that are kept as they are, at most, but for the first.
+const SAMPLED_BYTES: i64 = 4 * 1024 * 1024;
+
+/// The settings of the server that a figure depends on.
+const SETTINGS: [&str; 6] =
+    ["server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size", "max_connections"];
 
 // The fleet's own table is left out: its renewals depend on the time and not on the work. The tables' counters are
 // taken rather than the database's, which count what vacuum writes into the catalogs.
+// Commits are as the database counts them, with those in which connections that listen read what others notified; the
+// numbers that the server gives out to transactions that write go to their parts, too.
 const COUNTERS: &str = "
 SELECT d.xact_commit AS commits, d.xact_commit + d.xact_rollback AS transactions,
        (SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables
@@ -61,11 +73,20 @@ SELECT relname::text AS name, pg_table_size(relid) AS bytes, pg_indexes_size(rel
   FROM pg_stat_user_tables WHERE schemaname = 'dacapo' ORDER BY relname";
 
 // The newest runs of the namespace are found by an index, however many older ones there are.
-const ROW_BYTES: &str = "
-SELECT count(DISTINCT r.run_id) AS runs, count(*) AS rows, coalesce(avg(octet_length(h.events)), 0)::float8 AS bytes
-  FROM (SELECT shard, run_id FROM dacapo.runs_closed
-         WHERE namespace = $1 AND task_queue = $2 ORDER BY started_at DESC LIMIT $3) r
-  JOIN dacapo.transitions h USING (shard, run_id)";
+const HISTORIES: &str = "
+WITH rows AS MATERIALIZED (
+    SELECT r.run_id, h.events, row_number() OVER w AS place, sum(octet_length(h.events)) OVER w AS bytes
+      FROM (SELECT shard, run_id FROM dacapo.runs_closed
+             WHERE namespace = $1 AND task_queue = $2 ORDER BY started_at DESC LIMIT $3) r
+      JOIN dacapo.transitions h USING (shard, run_id)
+    WINDOW w AS (ROWS UNBOUNDED PRECEDING))
+SELECT count(DISTINCT run_id) AS runs, count(*) AS rows,
+       ARRAY(SELECT events FROM rows WHERE place = 1 OR bytes <= $4) AS events FROM rows";
+
+const SERVER: &str = "SELECT name, current_setting(name) AS value FROM unnest($1::text[]) k (name)";
+
+// The library is loaded on servers of our own where it is installed; making its view is for others to decide.
+const MAKE_STATEMENTS: &str = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
 
 // Times of the ends of runs as microseconds: the first, those by which a tenth and nine tenths had ended, the last.
 const ENDS: &str = "
@@ -93,9 +114,12 @@ SELECT first_event_id, (extract(epoch FROM written_at) * 1000000)::bigint AS wri
 /// What Postgres has counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counters {
+    /// Transactions that were committed.
     pub(super) commits: u64,
-    /// Statements as pg_stat_statements counts them, or else transactions.
-    pub(super) statements: u64,
+    /// Statements as pg_stat_statements counts them, where it does.
+    pub(super) statements: Option<u64>,
+    /// Transactions that ended in any way.
+    pub(super) transactions: u64,
     pub(super) rows: u64,
     pub(super) wal_bytes: u64,
 }
@@ -105,7 +129,8 @@ impl Counters {
     pub(super) fn since(self, earlier: Self) -> Self {
         Self {
             commits: self.commits.saturating_sub(earlier.commits),
-            statements: self.statements.saturating_sub(earlier.statements),
+            statements: self.statements.zip(earlier.statements).map(|(now, then)| now.saturating_sub(then)),
+            transactions: self.transactions.saturating_sub(earlier.transactions),
             rows: self.rows.saturating_sub(earlier.rows),
             wal_bytes: self.wal_bytes.saturating_sub(earlier.wal_bytes),
         }
@@ -122,12 +147,12 @@ pub(super) struct TableSize {
 }
 
 /// What the newest histories of a queue are like.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HistoryShape {
+#[derive(Debug, Clone)]
+pub(super) struct HistorySample {
     /// Rows that each run has written.
     pub(super) rows_per_run: f64,
-    /// Bytes of events in each.
-    pub(super) row_bytes: usize,
+    /// The events of some of them.
+    pub(super) rows: Vec<Vec<u8>>,
 }
 
 /// When the runs of a queue ended, in microseconds since 1970.
@@ -178,6 +203,11 @@ impl Observer {
         let options: PgConnectOptions = database.options.url.parse()?;
         let options = options.application_name("dacapo bench observer").disable_statement_logging();
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+        if database.server_pid.is_some()
+            && let Err(error) = sqlx::query(MAKE_STATEMENTS).execute(&pool).await
+        {
+            tracing::debug!(%error, "statements are not counted");
+        }
         let counts_statements = sqlx::query(STATEMENTS).fetch_one(&pool).await.is_ok();
         let row = sqlx::query(SELF).fetch_one(&pool).await?;
         let (backend, name): (i32, String) = (row.try_get("pid")?, row.try_get("database")?);
@@ -187,21 +217,28 @@ impl Observer {
         Ok(Self { pool, namespace: database.namespace.to_string(), counts_statements, superuser, server_pid })
     }
 
-    /// What statements are counted by.
-    pub(super) fn statements_from(&self) -> &'static str {
-        if self.counts_statements { "pg_stat_statements" } else { "transactions" }
+    /// The settings of the server.
+    pub(super) async fn server(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let rows = sqlx::query(SERVER).bind(SETTINGS.as_slice()).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("value")?))).collect()
     }
 
     /// Reads the counters now; those of connections that are open lag by up to a second.
     pub(super) async fn counters(&self) -> anyhow::Result<Counters> {
         let row = sqlx::query(COUNTERS).fetch_one(&self.pool).await.context("the counters of Postgres")?;
         let count = |name| anyhow::Ok(row.try_get::<i64, _>(name)?.unsigned_abs());
-        let statements = if self.counts_statements {
-            sqlx::query(STATEMENTS).fetch_one(&self.pool).await?.try_get::<i64, _>("calls")?.unsigned_abs()
-        } else {
-            count("transactions")?
-        };
-        Ok(Counters { commits: count("commits")?, statements, rows: count("rows")?, wal_bytes: count("wal")? })
+        let mut statements = None;
+        if self.counts_statements {
+            let row = sqlx::query(STATEMENTS).fetch_one(&self.pool).await?;
+            statements = Some(row.try_get::<i64, _>("calls")?.unsigned_abs());
+        }
+        Ok(Counters {
+            commits: count("commits")?,
+            statements,
+            transactions: count("transactions")?,
+            rows: count("rows")?,
+            wal_bytes: count("wal")?,
+        })
     }
 
     /// Reads the counters when they have stopped moving.
@@ -249,12 +286,12 @@ impl Observer {
     }
 
     /// What the newest histories of a queue are like; nothing when it has none.
-    pub(super) async fn history_shape(&self, queue: &str) -> anyhow::Result<Option<HistoryShape>> {
-        let query = sqlx::query(ROW_BYTES).bind(&self.namespace).bind(queue).bind(SAMPLED_RUNS);
+    pub(super) async fn histories(&self, queue: &str) -> anyhow::Result<Option<HistorySample>> {
+        let query = sqlx::query(HISTORIES).bind(&self.namespace).bind(queue).bind(SAMPLED_RUNS).bind(SAMPLED_BYTES);
         let row = query.fetch_one(&self.pool).await?;
-        let (runs, rows, bytes): (i64, i64, f64) = (row.try_get("runs")?, row.try_get("rows")?, row.try_get("bytes")?);
-        let shape = HistoryShape { rows_per_run: rows as f64 / runs.max(1) as f64, row_bytes: bytes.round() as usize };
-        Ok((runs > 0).then_some(shape))
+        let (runs, rows): (i64, i64) = (row.try_get("runs")?, row.try_get("rows")?);
+        let sample = HistorySample { rows_per_run: rows as f64 / runs.max(1) as f64, rows: row.try_get("events")? };
+        Ok((runs > 0).then_some(sample))
     }
 
     /// When the runs of a queue ended; nothing when none has.

@@ -1,6 +1,6 @@
 //! What a measurement says, for programs and for people.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use dacapo_store::Violation;
 use hdrhistogram::Histogram;
@@ -61,9 +61,10 @@ impl Figures {
 #[derive(Debug)]
 pub(super) struct Afterwards {
     pub(super) counters: Counters,
-    pub(super) statements_from: &'static str,
     pub(super) floor: Option<Floor>,
     pub(super) verify: Verify,
+    /// Settings of the server, by their names.
+    pub(super) server: BTreeMap<String, String>,
 }
 
 /// What `db verify` found after the scenario.
@@ -91,8 +92,8 @@ pub(crate) struct Report {
     latency_ms: Option<Latency>,
     cpu_us_per_workflow: Cpu,
     commits_per_workflow: f64,
-    statements_per_workflow: f64,
-    statements_from: &'static str,
+    /// Nothing where the server does not count them.
+    statements_per_workflow: Option<f64>,
     wal_bytes_per_workflow: f64,
     rows_per_workflow: f64,
     peak_memory_bytes: Memory,
@@ -159,6 +160,7 @@ struct Config {
     warm_up_s: f64,
     sample_s: Option<f64>,
     cores: usize,
+    postgres: BTreeMap<String, String>,
 }
 
 impl Report {
@@ -190,8 +192,7 @@ impl Report {
                 postgres: figures.spent.postgres.map(each),
             },
             commits_per_workflow: counted(after.counters.commits),
-            statements_per_workflow: counted(after.counters.statements),
-            statements_from: after.statements_from,
+            statements_per_workflow: after.counters.statements.map(counted),
             wal_bytes_per_workflow: counted(after.counters.wal_bytes),
             rows_per_workflow: counted(after.counters.rows),
             peak_memory_bytes: figures.peak_memory,
@@ -202,7 +203,7 @@ impl Report {
             workflows: figures.all_workflows,
             window_s: rounded(figures.elapsed.as_secs_f64(), 1_000.0),
             verify: after.verify,
-            config: config(plan, options),
+            config: config(plan, options, after.server),
         }
     }
 
@@ -267,7 +268,7 @@ impl Report {
     }
 }
 
-fn config(plan: &Plan, options: &BenchOptions) -> Config {
+fn config(plan: &Plan, options: &BenchOptions, postgres: BTreeMap<String, String>) -> Config {
     Config {
         version: env!("CARGO_PKG_VERSION"),
         in_process: options.in_process,
@@ -285,6 +286,7 @@ fn config(plan: &Plan, options: &BenchOptions) -> Config {
         },
         sample_s: plan.sample.map(|sample| sample.as_secs_f64()),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
+        postgres,
     }
 }
 

@@ -77,6 +77,11 @@ impl Scenario {
         matches!(self, Self::Noop | Self::Sequence | Self::Fanout | Self::Children | Self::Latency | Self::Mixed)
     }
 
+    /// Runs of each workflow, its children included.
+    pub(super) fn runs(self) -> u64 {
+        if self == Self::Children { 1 + workflows::CHILDREN } else { 1 }
+    }
+
     /// Activities of each workflow, those of its children included; those of `history` depend on its length.
     pub(super) fn activities(self) -> u64 {
         match self {
@@ -86,6 +91,19 @@ impl Scenario {
             Self::Children => workflows::CHILDREN,
             Self::Mixed => workflows::MIXED_FANOUT + workflows::MIXED_SEQUENCE,
             Self::Signals | Self::Timers | Self::Waiting | Self::History | Self::Idle | Self::All => 0,
+        }
+    }
+
+    /// The most payloads of the size of `--payload` in one history: of `count` events, where that is what is counted.
+    pub(super) fn payloads(self, count: u64) -> u64 {
+        match self {
+            // The input and the result, and the activity's.
+            Self::Noop | Self::Latency | Self::Backlog => 4,
+            Self::Sequence | Self::Fanout | Self::Children => 2 * self.activities(),
+            Self::Signals => super::signals::SIGNALS,
+            // An activity makes six events, and two of them hold its input and its result.
+            Self::History => (count / 3).max(1),
+            Self::Mixed | Self::Timers | Self::Waiting | Self::Idle | Self::All => 2,
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Signals to each run.
-const SIGNALS: u64 = 1_000;
+pub(super) const SIGNALS: u64 = 1_000;
 
 /// Signals to one run that are under way at once.
 const UNDER_WAY: usize = 100;
@@ -26,15 +26,13 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let runs = stage.plan.size();
     stage.phase(&format!("{runs} runs of {SIGNALS} signals"), Some(runs * SIGNALS));
     let body = Payload::encode("signal", &stage.body())?;
-    let (acknowledged, ended) = (Tally::new(), Tally::new());
-    acknowledged.count(true);
-    ended.count(true);
+    let (acknowledged, ended) = (Tally::counting(), Tally::counting());
     let before = stage.spent();
     let last_acknowledged = std::sync::Mutex::new(before.at);
     let all = stream::iter(0..runs).map(Ok).try_for_each_concurrent(stage.plan.in_flight, async |_| {
         let began = Instant::now();
         let at = one(stage, &body, &acknowledged).await?;
-        ended.take(began.elapsed());
+        ended.take(Instant::now(), began.elapsed());
         let mut last = last_acknowledged.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *last = at.max(*last);
         anyhow::Ok(())
@@ -63,7 +61,7 @@ async fn one(stage: &Stage<'_>, body: &Payload, acknowledged: &Tally) -> anyhow:
     let signals = stream::iter(0..SIGNALS).map(Ok).try_for_each_concurrent(UNDER_WAY, async |_| {
         let began = Instant::now();
         stage.signal(&execution, body).await?;
-        acknowledged.take(began.elapsed());
+        acknowledged.take(Instant::now(), began.elapsed());
         stage.progress.complete(1);
         anyhow::Ok(())
     });

@@ -20,7 +20,7 @@ use super::{
     progress::Progress,
     samples::Memory,
     workers::{Fleet, Until, Workers},
-    workflows::{SIGNAL, Steps},
+    workflows::{SIGNAL, Steps, text},
 };
 
 /// How often the guard looks whether anything has completed.
@@ -149,7 +149,7 @@ impl<'a> Stage<'a> {
 
     /// The input that the options ask for.
     pub(super) fn body(&self) -> String {
-        text(self.options.payload)
+        text(self.options.payload, 0)
     }
 
     /// Starts a workflow on the queue of the scenario.
@@ -313,17 +313,4 @@ pub(super) fn completed(result: RunResult) -> anyhow::Result<RunResult> {
         bail!("a workflow of the benchmark ended as {}: {:?}", result.status.as_str(), result.failure);
     }
     Ok(result)
-}
-
-/// Makes a text of so many bytes that does not compress better than what people send.
-pub(super) fn text(bytes: usize) -> String {
-    // Xorshift: any sequence without repetitions will do, and the same every time.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b'a' + (state % 26) as u8)
-    };
-    (0..bytes).map(|_| next()).collect()
 }

@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
@@ -20,36 +20,50 @@ const DIGITS: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Tally {
     done: AtomicU64,
-    counting: AtomicBool,
-    histograms: Mutex<Histograms>,
+    timed: Mutex<Timed>,
 }
 
 #[derive(Debug)]
-struct Histograms {
-    window: Histogram<u64>,
+struct Timed {
+    /// When the window begins and, where it has one, its end.
+    window: Option<(Instant, Option<Instant>)>,
+    latencies: Histogram<u64>,
     sample: Histogram<u64>,
 }
 
 impl Tally {
     /// Begins; nothing counts for the window yet.
     pub(super) fn new() -> Self {
-        let histograms = Mutex::new(Histograms { window: histogram(), sample: histogram() });
-        Self { done: AtomicU64::new(0), counting: AtomicBool::new(false), histograms }
+        let timed = Mutex::new(Timed { window: None, latencies: histogram(), sample: histogram() });
+        Self { done: AtomicU64::new(0), timed }
     }
 
-    /// Takes a completion.
-    pub(super) fn take(&self, latency: Duration) {
+    /// Begins with a window that is open from now on.
+    pub(super) fn counting() -> Self {
+        let tally = Self::new();
+        tally.open(None);
+        tally
+    }
+
+    /// Takes a completion; its latency belongs to the window if `at` does.
+    pub(super) fn take(&self, at: Instant, latency: Duration) {
         self.done.fetch_add(1, Ordering::Relaxed);
-        if self.counting.load(Ordering::Relaxed) {
-            let mut histograms = self.lock();
-            record(&mut histograms.window, latency);
-            record(&mut histograms.sample, latency);
+        let mut timed = self.lock();
+        if timed.window.is_some_and(|(from, to)| at >= from && to.is_none_or(|to| at < to)) {
+            record(&mut timed.latencies, latency);
+            record(&mut timed.sample, latency);
         }
     }
 
-    /// Says whether what completes belongs to the window.
-    pub(super) fn count(&self, counting: bool) {
-        self.counting.store(counting, Ordering::Relaxed);
+    /// Opens the window now, for so long.
+    pub(super) fn open(&self, length: Option<Duration>) {
+        let now = Instant::now();
+        self.lock().window = Some((now, length.map(|length| now + length)));
+    }
+
+    /// Whether the window ended before an instant.
+    pub(super) fn ended_before(&self, at: Instant) -> bool {
+        self.lock().window.and_then(|(_, to)| to).is_some_and(|to| at >= to)
     }
 
     /// How many have completed.
@@ -59,7 +73,7 @@ impl Tally {
 
     /// The latencies of the window.
     pub(super) fn window(&self) -> Histogram<u64> {
-        self.lock().window.clone()
+        self.lock().latencies.clone()
     }
 
     /// The latencies since the last call.
@@ -67,8 +81,8 @@ impl Tally {
         std::mem::replace(&mut self.lock().sample, histogram())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Histograms> {
-        self.histograms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Timed> {
+        self.timed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,14 +102,18 @@ mod tests {
 
     #[test]
     fn only_the_window_is_timed_and_a_sample_begins_anew() {
-        let tally = Tally::new();
-        tally.take(Duration::from_secs(9));
-        tally.count(true);
-        tally.take(Duration::from_millis(2));
+        let (tally, length) = (Tally::new(), Duration::from_secs(60));
+        tally.take(Instant::now(), Duration::from_secs(9));
+        tally.open(Some(length));
+        let within = Instant::now();
+        tally.take(within, Duration::from_millis(2));
         assert_eq!((tally.done(), tally.window().len(), tally.window().max() / 100), (2, 1, 20));
         assert_eq!(tally.take_sample().len(), 1);
         assert_eq!(tally.take_sample().len(), 0);
-        tally.take(Duration::from_secs(1_000_000));
+        tally.take(within, Duration::from_secs(1_000_000));
         assert_eq!(tally.window().len(), 2, "what is longer than the histogram is kept as its longest");
+        tally.take(within + length, Duration::from_millis(2));
+        assert_eq!((tally.done(), tally.window().len()), (4, 2), "what belongs behind the window is only counted");
+        assert!(tally.ended_before(within + length) && !tally.ended_before(within));
     }
 }

@@ -22,8 +22,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let mut waiters = stage.waiters(runs).await?;
     stage.phase(&format!("waking one of {runs} at a time, for {} s", stage.plan.duration.as_secs_f64()), None);
     let body = Payload::encode("signal", &stage.body())?;
-    let woken = Tally::new();
-    woken.count(true);
+    let woken = Tally::counting();
     let before = stage.spent();
     let one_by_one = async {
         while before.at.elapsed() < stage.plan.duration && !waiters.is_empty() {
@@ -32,7 +31,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
             let began = Instant::now();
             stage.signal(&execution, &body).await?;
             stage.result(run).await?;
-            woken.take(began.elapsed());
+            woken.take(Instant::now(), began.elapsed());
             stage.progress.complete(1);
         }
         anyhow::Ok(())

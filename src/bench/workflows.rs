@@ -38,6 +38,28 @@ pub(super) struct Steps {
     pub(super) body: String,
 }
 
+/// Letters and digits, as many as five bits tell apart.
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz012345";
+
+/// Letters that one step of the generator gives.
+const LETTERS_A_STEP: usize = 12;
+
+/// Makes a text of so many bytes that does not compress better than what people send, the same for the same number and
+/// another for another: activities that are given one text would make histories that compress to a tenth.
+pub(super) fn text(bytes: usize, number: u64) -> String {
+    // Xorshift: any sequence without repetitions will do.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(2 * number + 1);
+    let mut text = Vec::with_capacity(bytes + LETTERS_A_STEP);
+    while text.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.extend((0..LETTERS_A_STEP).map(|place| LETTERS[(state >> (5 * place)) as usize % LETTERS.len()]));
+    }
+    text.truncate(bytes);
+    text.into_iter().map(char::from).collect()
+}
+
 struct Bench;
 
 #[dacapo_worker::activities]
@@ -64,7 +86,8 @@ async fn sequence(ctx: WorkflowContext, input: Steps) -> Result<String, Workflow
 
 #[dacapo_worker::workflow(name = "bench.fanout")]
 async fn fanout(ctx: WorkflowContext, input: Steps) -> Result<usize, WorkflowError> {
-    let all = try_join_all((0..input.steps).map(|_| ctx.activity(Bench::echo, input.body.clone()))).await?;
+    let body = |number| text(input.body.len(), number);
+    let all = try_join_all((0..input.steps).map(|number| ctx.activity(Bench::echo, body(number)))).await?;
     Ok(all.len())
 }
 
@@ -78,10 +101,10 @@ async fn children(ctx: WorkflowContext, body: String) -> Result<usize, WorkflowE
 /// What an agent does: looks at several things at once, works step by step, asks a person, waits a little.
 #[dacapo_worker::workflow(name = "bench.mixed")]
 async fn mixed(ctx: WorkflowContext, body: String) -> Result<String, WorkflowError> {
-    try_join_all((0..MIXED_FANOUT).map(|_| ctx.activity(Bench::echo, body.clone()))).await?;
-    let mut body = body;
-    for _ in 0..MIXED_SEQUENCE {
-        body = ctx.activity(Bench::echo, body).await?;
+    let looks = (0..MIXED_FANOUT).map(|number| ctx.activity(Bench::echo, text(body.len(), number)));
+    try_join_all(looks).await?;
+    for number in 0..MIXED_SEQUENCE {
+        ctx.activity(Bench::echo, text(body.len(), MIXED_FANOUT + number)).await?;
     }
     let approval = ctx.receive(&HEARD).await?;
     ctx.sleep(MIXED_TIMER).await?;
@@ -128,4 +151,17 @@ pub(super) fn registry() -> Registry {
         .workflow(timer)
         .workflow(later_timer)
         .activities(Bench)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_as_long_as_they_should_be_and_have_nothing_in_common() {
+        assert_eq!((text(0, 1).len(), text(13, 1).len(), text(200, 7).len()), (0, 13, 200));
+        assert_eq!(text(200, 7), text(200, 7), "workflow code is given the same again");
+        let (one, other) = (text(2_000, 1), text(2_000, 2));
+        assert!((0..one.len() - 8).all(|at| !other.contains(&one[at..at + 8])));
+    }
 }

@@ -42,10 +42,14 @@ impl Bench {
             server_pid: connection.database().server_pid(),
         };
         let progress = Arc::new(Progress::new(context.output.watched));
-        let reports = bench::run(&measured, &self.options, plans, &progress).await;
+        let mut reports = Vec::new();
+        let ran = bench::run(&measured, &self.options, plans, &progress, &mut reports).await;
         drop(progress);
-        let reports = reports.map_err(|error| Stop::new(Exit::Internal, format!("{error:#}")))?;
-        show(context, &reports)?;
+        // What was measured before something went wrong took its time, and is not lost.
+        if ran.is_ok() || !reports.is_empty() {
+            show(context, &reports)?;
+        }
+        ran.map_err(|error| Stop::new(Exit::Internal, format!("{error:#}")))?;
         connection.close().await?;
         let violations: Vec<&str> = reports.iter().flat_map(Report::violations).map(String::as_str).collect();
         if violations.is_empty() {

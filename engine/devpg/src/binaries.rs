@@ -60,6 +60,15 @@ impl Binaries {
         self.major
     }
 
+    /// Whether a library that the server can load comes with this installation.
+    pub(crate) fn has_library(&self, name: &str) -> bool {
+        let Some(prefix) = self.dir.parent() else { return false };
+        let folders = ["lib", "lib/postgresql", "lib64", "lib64/pgsql"].map(|folder| prefix.join(folder));
+        folders
+            .iter()
+            .any(|folder| ["so", "dylib"].iter().any(|ending| folder.join(format!("{name}.{ending}")).is_file()))
+    }
+
     /// Finds the first installation that can serve the data given by its folder and major version.
     pub(crate) fn find_for(data: Option<(&Path, u32)>) -> Result<Self, DevPostgresError> {
         if let Some(dir) = env::var_os("DACAPO_PG_BIN").filter(|dir| !dir.is_empty()) {

@@ -2,8 +2,9 @@
 //!
 //! [`Cluster::start`] creates a database cluster in a folder of its own on first use, starts its server on a unix socket
 //! that only its owner can reach, and gives URLs for it. Every process that starts the same folder uses the same
-//! server; the last one to leave stops it. `fsync` is always on and everything else is at PostgreSQL's default, so what
-//! is measured or crashed here behaves like a real installation.
+//! server; the last one to leave stops it. `fsync` is always on, statements are counted where `pg_stat_statements` is
+//! installed, and everything else is at PostgreSQL's default, so what is measured or crashed here behaves like a real
+//! installation.
 //!
 //! Invariants: a server is started or stopped only under the exclusive lock on `lock`; every user holds a shared lock on
 //! `users` from before it looks for the server until it leaves; whoever stops the server holds `users` exclusively. The

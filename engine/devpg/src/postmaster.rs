@@ -28,6 +28,9 @@ pub(crate) const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// The port in [`SOCKET_NAME`], named in URLs so that a `PGPORT` of the caller's does not count.
 pub(crate) const PORT: u16 = 5432;
 
+/// The library by which statements are counted.
+const STATEMENTS: &str = "pg_stat_statements";
+
 /// The superuser that `initdb` makes.
 pub(crate) const USER: &str = "dacapo";
 
@@ -157,6 +160,9 @@ fn launch(
     command.arg("-D").arg(&data).stdout(log).stderr(log_twice);
     let mut fixed: Vec<(&str, &str)> =
         vec![("listen_addresses", ""), ("fsync", "on"), ("unix_socket_permissions", "0700")];
+    if binaries.has_library(STATEMENTS) {
+        fixed.push(("shared_preload_libraries", STATEMENTS));
+    }
     fixed.extend(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     for (name, value) in fixed {
         command.arg("-c").arg(format!("{name}={value}"));
