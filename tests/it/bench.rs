@@ -116,9 +116,7 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
     // One after the other, each is a flush of its own.
     assert_eq!(number(of("latency"), "/rows_per_workflow"), NOOP_ROWS_ALONE);
     // With up to a row for each flush that hands some over, and its removal.
-    for (name, least, most) in
-        [("noop", 6.0, 6.5), ("sequence", 24.0, 24.5), ("mixed", 18.0, 20.0)]
-    {
+    for (name, least, most) in [("noop", 6.0, 6.5), ("sequence", 24.0, 24.5), ("mixed", 18.0, 20.0)] {
         assert!((least..most).contains(&number(of(name), "/rows_per_workflow")), "{}", of(name));
     }
     // A signal is a row of an inbox and its removal.

@@ -128,7 +128,7 @@ pub trait Store: Any + Send + Sync + 'static {
     }
 
     /// Makes runs that were handed to a worker (`None`: to anybody) at least `age` ago, and that it has not taken, ready for
-    /// everybody. Gives how many.
+    /// everybody: those of some flushes of starts. Gives of how many; 0: none is left.
     async fn give_back_handed(&self, _worker: Option<WorkerId>, _age: Duration) -> StoreResult<u64> {
         Ok(0)
     }

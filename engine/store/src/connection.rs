@@ -9,7 +9,7 @@ use sqlx::{
 
 /// Settings of hot connections. Plans are made once; and since a plan that was made on an empty table would be kept, no
 /// plan may be chosen that reads a table from end to end.
-const HOT_SETTINGS: [(&str, &str); 7] = [
+const HOT_SETTINGS: [(&str, &str); 9] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_mergejoin", "off"),
@@ -18,7 +18,17 @@ const HOT_SETTINGS: [(&str, &str); 7] = [
     // Items of a flush are all different.
     ("enable_memoize", "off"),
     ("jit", "off"),
+    LOCK_TIMEOUT,
+    IDLE_IN_TRANSACTION,
 ];
+
+/// A process that stands still in the middle of a transaction holds its locks for so long and not until it is gone: those
+/// whom it holds up hold others up, and at last the take-over of what a dead worker owned.
+const IDLE_IN_TRANSACTION: (&str, &str) = ("idle_in_transaction_session_timeout", "10s");
+
+/// Whoever waits for a lock lets go of its own after so long, and comes again. It is less than a lease, so that nobody who
+/// takes over loses its own meanwhile.
+const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "2s");
 
 /// Connections for claims, loads and whatever else an engine does all the time, beside the committer's own. Ten workers
 /// that all begin at once stay below the hundred connections that Postgres allows by default.
@@ -89,7 +99,8 @@ pub(crate) fn hot_pool(options: PgConnectOptions) -> PgPool {
 /// Makes the pool for lists and descriptions, planned anew each time. A vacuum that is left to another process is nothing
 /// to be warned of.
 pub(crate) fn read_pool(options: PgConnectOptions) -> PgPool {
-    let settings = [("plan_cache_mode", "force_custom_plan"), ("jit", "off"), ("client_min_messages", "error")];
+    let plans = [("plan_cache_mode", "force_custom_plan"), ("jit", "off"), ("client_min_messages", "error")];
+    let settings = plans.into_iter().chain([LOCK_TIMEOUT, IDLE_IN_TRANSACTION]);
     pool(READ_POOL_CONNECTIONS).connect_lazy_with(options.options(settings))
 }
 

@@ -7,6 +7,8 @@ use dacapo_core::store::StoreError;
 pub(crate) enum Trouble {
     /// Nothing was written, because transactions got in each other's way; the same again will do.
     Repeat,
+    /// Nothing was written, because somebody held a lock for long; the same again will do once that lets go.
+    Held,
     /// Nothing was written, because of a value; the same again never will do.
     Data,
     /// Nobody knows whether it was written: the connection or the server went away.
@@ -21,6 +23,8 @@ pub(crate) fn trouble(error: &sqlx::Error) -> Trouble {
             match code.as_ref() {
                 // serialization_failure, deadlock_detected
                 "40001" | "40P01" => Trouble::Repeat,
+                // lock_not_available
+                "55P03" => Trouble::Held,
                 // Data exceptions, broken constraints, and values larger than the server takes.
                 code if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Trouble::Data,
                 _ => Trouble::Lost,
@@ -45,7 +49,7 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
             StoreError::Rejected { problem }
         }
         (_, Trouble::Data) => StoreError::Rejected { problem: format!("the database refuses a value: {error}") },
-        (_, Trouble::Repeat | Trouble::Lost) => StoreError::Unavailable { problem: error.to_string() },
+        (_, Trouble::Repeat | Trouble::Held | Trouble::Lost) => StoreError::Unavailable { problem: error.to_string() },
     }
 }
 

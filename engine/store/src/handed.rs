@@ -10,8 +10,8 @@ use sqlx::Row;
 
 use crate::{PgStore, error::store_error, load::read_loaded, vacuum::Queue};
 
-/// The flushes of starts, up to 200 runs each, that are given back in one statement.
-const GIVE_BACK_BATCHES: i64 = 20;
+/// The flushes of starts, of one run or up to 200, that are given back in one statement.
+const GIVE_BACK_FLUSHES: i64 = 50;
 
 const TAKE_STARTS: &str = "UPDATE dacapo.workers SET takes_until = clock_timestamp() + $2 * interval '1 ms'
     WHERE worker = $1 AND NOT dead";
@@ -75,7 +75,8 @@ WITH gone AS (
      ORDER BY b.shard, b.run_id
     ON CONFLICT (shard, run_id) DO UPDATE SET visible_at = LEAST(y.visible_at, excluded.visible_at)
 )
-SELECT task_queue, count(*) AS runs FROM back GROUP BY task_queue";
+SELECT g.flushes, b.task_queue, b.runs FROM (SELECT count(*) AS flushes FROM gone) g
+  LEFT JOIN (SELECT task_queue, count(*) AS runs FROM back GROUP BY task_queue) b ON true";
 
 impl PgStore {
     /// Lets starts be handed to a worker, or not any more.
@@ -111,22 +112,26 @@ impl PgStore {
         Ok(taken)
     }
 
-    /// Makes ready for everybody what was handed to a worker, or to anybody, and not taken.
+    /// Makes ready for everybody what was handed to a worker, or to anybody, and not taken: some flushes of it. Gives how
+    /// many; 0: none is left.
     pub(crate) async fn give_back_untaken(&self, worker: Option<WorkerId>, age: Duration) -> StoreResult<u64> {
         let rows = sqlx::query(GIVE_BACK)
             .bind(worker.map(|worker| worker.0))
             .bind(age.as_millis() as i64)
-            .bind(GIVE_BACK_BATCHES)
+            .bind(GIVE_BACK_FLUSHES)
             .fetch_all(&self.read)
             .await
             .map_err(store_error)?;
-        let mut runs = 0;
+        let (mut flushes, mut runs) = (0, 0);
         for row in &rows {
-            runs += row.get::<i64, _>("runs").unsigned_abs();
-            self.hints.runs_ready(&row.get::<String, _>("task_queue").into(), self.hints.now());
+            flushes = row.get::<i64, _>("flushes").unsigned_abs();
+            if let Some(queue) = row.get::<Option<String>, _>("task_queue") {
+                runs += row.get::<i64, _>("runs").unsigned_abs();
+                self.hints.runs_ready(&queue.into(), self.hints.now());
+            }
         }
         self.hints.send();
         metrics::counter!("dacapo_handed_back_runs_total").increment(runs);
-        Ok(runs)
+        Ok(flushes)
     }
 }

@@ -83,16 +83,19 @@ impl PgStore {
             tracing::warn!(worker = %dead, identity, vanished, "a worker is gone; its runs are taken over");
         }
         transaction.commit().await.map_err(store_error)?;
-        // It has not seen these: they are no proof against their workflows.
+        // It has not seen these: they are no proof against their workflows. So none is left when the others are taken.
         let untaken = self.give_back_untaken(Some(dead), Duration::ZERO).await?;
+        if untaken > 0 {
+            return Ok(untaken);
+        }
         let runs = self.take_runs(dead, limit).await?;
         let activities = self.take_activities(dead, &identity, limit - runs as i64).await?;
-        if untaken + runs + activities == 0 {
+        if runs + activities == 0 {
             sqlx::query(REMOVE_WORKER).bind(dead.0).execute(&self.read).await.map_err(store_error)?;
         }
         metrics::counter!("dacapo_taken_over_runs_total").increment(runs);
         metrics::counter!("dacapo_taken_over_activities_total").increment(activities);
-        Ok(untaken + runs + activities)
+        Ok(runs + activities)
     }
 
     async fn take_runs(&self, dead: WorkerId, limit: i64) -> StoreResult<u64> {

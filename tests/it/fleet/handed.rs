@@ -39,7 +39,7 @@ async fn what_a_worker_that_stands_still_does_not_take_is_given_to_others() {
 
     fleet.workers[stands].signal(Signal::SIGSTOP);
     let mut runs = Vec::new();
-    for number in 0..20 {
+    for number in 0..150 {
         runs.push(fleet.client.start(sequence, (1, 1)).id(format!("sequence-{number}")).await.unwrap());
     }
     for run in &runs {
@@ -81,5 +81,26 @@ async fn a_start_of_which_its_worker_heard_nothing_is_found_by_it() {
     let quiet = fleet.client.handle(sequence, "quiet");
     assert_eq!(within("the run ends", PATIENCE, quiet.result()).await.unwrap(), 1);
     assert_eq!(fleet.database.count("dacapo.handed").await, 0);
+    fleet.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_take_what_it_is_handed_is_handed_nothing_more() {
+    let mut fleet = Fleet::on_shared_server().await;
+    fleet.worker(long_lease).await;
+    until_all_take_starts(&fleet).await;
+    // Only to take does nobody wait for the disk.
+    let broken = "CREATE FUNCTION dacapo.broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF current_setting('synchronous_commit') = 'off' THEN RAISE 'nothing can be taken'; END IF; RETURN OLD; END $$;
+        CREATE TRIGGER broken BEFORE DELETE ON dacapo.handed FOR EACH ROW EXECUTE FUNCTION dacapo.broken()";
+    sqlx::raw_sql(broken).execute(&fleet.database.pool).await.unwrap();
+    let first = fleet.client.start(sequence, (1, 1)).id("first").await.unwrap();
+    eventually("the worker takes no starts", PATIENCE, async || {
+        (fleet.database.count("dacapo.workers WHERE takes_until > clock_timestamp()").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(within("the run ends", PATIENCE, first.result()).await.unwrap(), 1, "it is given back and claimed");
+    sqlx::raw_sql("DROP TRIGGER broken ON dacapo.handed").execute(&fleet.database.pool).await.unwrap();
+    until_all_take_starts(&fleet).await;
     fleet.finish().await;
 }

@@ -40,5 +40,9 @@ async fn code_that_never_returns_holds_up_nobody_else_and_is_tried_again() {
     assert_eq!(within("a run that was under way ends", PATIENCE, before.result()).await.unwrap(), 40);
     assert_eq!(within("the run goes on once its code returns", PATIENCE, run.result()).await.unwrap(), 2);
     fleet.check_effects([&before, &after, &run]).await;
+    eventually("nothing is owned any more, by the worker's own count", PATIENCE, async || {
+        fleet.member("w1").await.filter(|member| member.owned == 0).map(drop)
+    })
+    .await;
     fleet.finish().await;
 }

@@ -309,10 +309,15 @@ pub(super) fn load_from_store(shared: &Shared, key: RunKey, epoch: i32, fence: b
     let tracker = context.tracker.clone();
     let handle = context.handle.clone();
     let task = async move {
-        let mut fenced = !fence;
+        let (mut fenced, mut in_doubt) = (!fence, false);
         loop {
             let loaded = async {
                 if !fenced && context.store.fence(context.worker, key, epoch).await?.is_none() {
+                    // A fence before this one may have gone through without an answer: then the run is still this
+                    // process's, under an epoch that nobody here knows.
+                    if in_doubt {
+                        context.claim_lost.store(true, Ordering::Relaxed);
+                    }
                     return Ok(None);
                 }
                 fenced = true;
@@ -324,6 +329,7 @@ pub(super) fn load_from_store(shared: &Shared, key: RunKey, epoch: i32, fence: b
                     return;
                 }
                 Err(StoreError::Unavailable { problem }) => {
+                    in_doubt = true;
                     tracing::debug!(problem, run_id = %key.run_id, "a run cannot be read yet");
                     tokio::time::sleep(RETRY).await;
                 }

@@ -56,6 +56,8 @@ fn look(shared: &Arc<Shared>) {
     lost.inputs.push(Input::TaskTimedOut);
     let (key, epoch) = (lost.key, lost.epoch);
     state.orphans.insert(key, lost);
+    // Its state went with the thread; it counts again when it is read again.
+    shared.context.owned.fetch_sub(1, Ordering::Relaxed);
     for actor in state.actors.values_mut() {
         (actor.cached, actor.whole) = (false, false);
         actor.events.clear();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dacapo_core::{
-    RunKey, limits,
+    RunKey, WorkerId, limits,
     store::{HandedId, HandedStarts},
 };
 use tokio::sync::Notify;
@@ -132,7 +132,6 @@ impl Handed {
         let at_once = (room / limits::FLUSH_ITEMS_MAX).clamp(1, TAKEN_AT_ONCE);
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut wanted.1) {
-            wanted.0.clear();
             return Some(HandedStarts::Oldest(at_once));
         }
         let mut some = Vec::new();
@@ -172,9 +171,18 @@ pub(crate) async fn take_handed(context: Arc<Context>, owners: Owners, handed: A
 async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &Mail) -> Option<usize> {
     context.mail.begin_notes();
     asked.begin_notes();
-    let taken = match context.take_handed(which).await {
+    let mut taking = Box::pin(context.take_handed(which));
+    let taken = loop {
+        tokio::select! {
+            taken = &mut taking => break taken,
+            // Whatever comes meanwhile lies.
+            () = tokio::time::sleep(LATE) => context.door.close(),
+        }
+    };
+    let taken = match taken {
         Ok(taken) => taken,
         Err(error) => {
+            context.door.close();
             context.mail.end_notes();
             asked.end_notes();
             tracing::debug!(%error, "starts that were handed over cannot be taken");
@@ -210,10 +218,18 @@ pub(crate) async fn shut(context: &Context) {
 async fn refuse(context: &Context, owners: &Owners) {
     context.door.close();
     owners.make_room(limits::CLAIM_RUNS_MAX);
-    match context.store.give_back_handed(Some(context.worker), Duration::ZERO).await {
-        Ok(runs) => tracing::debug!(runs, "starts were given back: there is no room"),
-        // Somebody's renewal of a lease does it.
-        Err(error) => tracing::debug!(%error, "starts cannot be given back"),
+    give_back(context, Some(context.worker), Duration::ZERO, Instant::now() + SHUT_TIMEOUT).await;
+}
+
+/// Gives back what was handed to a worker, or to anybody, so long ago and not taken, as long as there is time.
+pub(super) async fn give_back(context: &Context, worker: Option<WorkerId>, age: Duration, until: Instant) {
+    while Instant::now() < until {
+        match context.store.give_back_handed(worker, age).await {
+            Ok(0) => return,
+            Ok(flushes) => tracing::debug!(flushes, "starts that were not taken were given back"),
+            // The next renewal of a lease does it.
+            Err(error) => return tracing::debug!(%error, "starts cannot be given back"),
+        }
     }
 }
 
@@ -243,6 +259,9 @@ mod tests {
         assert_eq!(handed.take(450), Some(HandedStarts::Some(vec![17, 18])));
         assert_eq!(handed.take(1), Some(HandedStarts::Some(vec![19])), "a flush cannot be taken in parts");
         handed.all_wanted();
-        assert_eq!((handed.take(1_000), handed.take(1_000)), (Some(HandedStarts::Oldest(5)), None));
+        handed.wanted(&[22]);
+        assert_eq!(handed.take(1_000), Some(HandedStarts::Oldest(5)));
+        assert_eq!(handed.take(1_000), Some(HandedStarts::Some(vec![22])), "it may be none of the oldest");
+        assert_eq!(handed.take(1_000), None);
     }
 }

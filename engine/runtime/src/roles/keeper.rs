@@ -13,7 +13,11 @@ use dacapo_core::{
 };
 use tokio::sync::Notify;
 
-use super::{Alarm, handed::Handed, inbox::Mail};
+use super::{
+    Alarm,
+    handed::{Handed, give_back},
+    inbox::Mail,
+};
 use crate::owner::{Context, Owners};
 
 /// The time between two sweeps of one process.
@@ -147,10 +151,9 @@ async fn heed(context: &Context, owners: &Owners, bells: &Bells, beat: &Beat, co
     if beat.starts_handed {
         bells.handed.all_wanted();
     }
-    if beat.starts_untaken
-        && let Err(error) = context.store.give_back_handed(None, limits::HANDED_GRACE).await
-    {
-        tracing::debug!(%error, "starts that nobody takes cannot be given back");
+    if beat.starts_untaken {
+        let until = Instant::now() + context.options.lease_renewal;
+        give_back(context, None, limits::HANDED_GRACE, until).await;
     }
     if beat.activities_ready {
         bells.activities.notify_one();

@@ -214,9 +214,15 @@ impl<F: Flush> Lane<F> {
                     tokio::time::sleep(jitter(wait)).await;
                     parts.push(part);
                 }
-                Trouble::Data if part.len() > 1 => {
+                // What is held up holds up nobody else's.
+                Trouble::Data | Trouble::Held if part.len() > 1 => {
                     let second = part.split_off(part.len() / 2);
                     parts.push(second);
+                    parts.push(part);
+                }
+                Trouble::Held if begun.elapsed() > REPEAT_FOR => self.refuse(part, &given_up(&error)),
+                Trouble::Held => {
+                    metrics::counter!("dacapo_flush_repeats_total", "lane" => F::LANE).increment(1);
                     parts.push(part);
                 }
                 Trouble::Data => self.refuse(part, &data(&error)),

@@ -159,7 +159,7 @@ async fn what_is_not_taken_is_given_back_to_everybody_unless_its_owner_works_at_
 
     assert_eq!(store.give_back_handed(Some(worker), Duration::from_secs(60)).await.unwrap(), 0, "it has time");
     let mut heard = store.hints();
-    assert_eq!(store.give_back_handed(None, AT_ONCE).await.unwrap(), 1);
+    assert_eq!(store.give_back_handed(None, AT_ONCE).await.unwrap(), 2, "both flushes are done with");
     hear(&mut heard, |hint| *hint == Hint::RunsReady(QUEUE.into())).await;
     assert_eq!(state(&database, untaken_key).await, (None, 2, true));
     assert_eq!(state(&database, begun_key).await, (Some(worker), 1, false));
@@ -199,22 +199,62 @@ async fn what_was_handed_to_a_worker_that_dies_or_leaves_is_for_others_and_no_st
     let database = Database::new().await;
     let store = &database.store;
     let dies = taker(store).await;
+    // One after the other, each is a row that says what is handed over.
     let first = request("a");
     start(store, first.clone()).await;
+    for number in 1..60 {
+        start(store, request(&format!("a{number}"))).await;
+    }
     let past = "clock_timestamp() - interval '1 s'";
     database.sql(&format!("UPDATE dacapo.workers SET lease_until = {past} WHERE worker = '{dies}'")).await;
-    assert_eq!(store.take_over(dies, 100).await.unwrap(), 1);
+    while store.take_over(dies, 100).await.unwrap() > 0 {}
     assert_eq!(state(&database, first.key()).await, (None, 2, true));
+    assert_eq!(database.count("dacapo.ready").await, 60);
     assert_eq!(database.count("dacapo.runs_open WHERE takeovers > 0").await, 0);
-    assert_eq!(store.take_over(dies, 100).await.unwrap(), 0);
     assert_eq!(database.count("dacapo.workers").await, 0);
 
     let leaves = taker(store).await;
     let second = request("b");
     start(store, second.clone()).await;
+    // A row of which nothing comes back is not the end.
+    let moved_on = format!(
+        "UPDATE dacapo.handed SET handed_at = handed_at - interval '1 s', nexts = '{{99}}'
+        WHERE worker = '{leaves}' AND runs = ARRAY['{}'::uuid]",
+        second.key().run_id
+    );
+    let third = request("c");
+    start(store, third.clone()).await;
+    database.sql(&moved_on).await;
     store.deregister(leaves).await.unwrap();
-    assert_eq!(state(&database, second.key()).await, (None, 2, true));
+    assert_eq!(state(&database, second.key()).await, (Some(leaves), 1, false), "its owner works at it");
+    assert_eq!(state(&database, third.key()).await, (None, 2, true));
     assert_eq!(database.count("dacapo.handed").await, 0);
+    database.finish().await;
+}
+
+/// Whoever waits for a workflow id has chosen a worker and keeps it from being declared dead, for a moment and no longer.
+#[tokio::test]
+async fn a_start_that_somebody_holds_up_holds_up_no_take_over() {
+    let database = Database::new().await;
+    let (store, other) = (&database.store, database.another().await);
+    let dies = taker(store).await;
+    let held_id = "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority,
+        owner_epoch, next_event_id, started_at) VALUES (0, gen_random_uuid(), 'default', 'held', 'w', 'q', 3, 0, 3, now())";
+    let mut holder = blocked(&database, held_id).await;
+    let held = start(store, request("held"));
+    let meanwhile = async {
+        until_somebody_waits(&database).await;
+        let past = "clock_timestamp() - interval '1 s'";
+        database.sql(&format!("UPDATE dacapo.workers SET lease_until = {past}, takes_until = {past}")).await;
+        let began = std::time::Instant::now();
+        while other.take_over(dies, 100).await.map_or(true, |moved| moved > 0) {
+            assert!(began.elapsed() < Duration::from_secs(15), "the take-over waits for a start");
+        }
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(held, meanwhile);
+    assert_eq!(outcome, StartOutcome::Started);
+    assert_eq!(database.count("dacapo.workers").await, 0);
     database.finish().await;
 }
 
