@@ -1,11 +1,16 @@
 //! Claims of runs: one winner each, in order, and nothing for those who are gone.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use dacapo_core::{
     StartWorkflow, Store,
     store::{RunsPart, StoreError, WriteOutcome},
 };
+use dacapo_store::PgStore;
+use sqlx::{Connection, PgConnection, Row};
 
 use crate::common::*;
 
@@ -176,4 +181,74 @@ async fn a_claim_changes_no_index_of_the_run() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     database.finish().await;
+}
+
+/// The scans of each index of the tables that a claim reads, the entries read from it, and the reads of whole tables.
+async fn scans(database: &Database) -> BTreeMap<String, (i64, i64)> {
+    let counted = "SELECT indexrelname::text AS name, idx_scan AS scans, idx_tup_read AS read FROM pg_stat_user_indexes
+         WHERE schemaname = 'dacapo' AND relname IN ('ready', 'runs_open', 'history', 'inbox')
+        UNION ALL SELECT relname::text, seq_scan, seq_tup_read FROM pg_stat_user_tables
+         WHERE schemaname = 'dacapo' AND relname IN ('ready', 'runs_open', 'history', 'inbox')";
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let rows = sqlx::query(counted).fetch_all(&mut connection).await.unwrap();
+    rows.iter().map(|row| (row.get("name"), (row.get("scans"), row.get("read")))).collect()
+}
+
+/// Claims three times a hundred runs, and gives what was read for it.
+async fn reads_of_claims(database: &Database, store: Arc<PgStore>) -> BTreeMap<String, (i64, i64)> {
+    let worker = register(&store).await;
+    let before = scans(database).await;
+    for _ in 0..3 {
+        assert_eq!(store.claim_runs(worker, &claim_of(100)).await.unwrap().runs.len(), 100);
+    }
+    // A process tells the server's statistics what it read when it goes.
+    store.close().await;
+    drop(store);
+    let mut after = scans(database).await;
+    while after["ready_claim"] == before["ready_claim"] {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        after = scans(database).await;
+    }
+    after
+        .into_iter()
+        .map(|(name, (scans, read))| (name.clone(), (scans - before[&name].0, read - before[&name].1)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_claim_reads_as_much_from_a_thousand_rows_as_from_hundreds_of_thousands() {
+    let database = Database::new().await;
+    for number in 0..1_010 {
+        start(&database.store, request(&format!("w{number}"))).await;
+    }
+    let early = database.another().await;
+    let worker = register(&early).await;
+    for _ in 0..10 {
+        assert_eq!(early.claim_runs(worker, &claim_of(1)).await.unwrap().runs.len(), 1);
+    }
+    let few = reads_of_claims(&database, database.another().await).await;
+    let many = "INSERT INTO dacapo.ready (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
+         SELECT n % 64, gen_random_uuid(), 'default', 'q', 'w', 3, clock_timestamp() FROM generate_series(1, 300000) n";
+    let open =
+        "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority,
+                owner_epoch, next_event_id, started_at)
+         SELECT shard, run_id, namespace, run_id::text, workflow_type, task_queue, priority, 0, 3, visible_at
+           FROM dacapo.ready WHERE run_id NOT IN (SELECT run_id FROM dacapo.runs_open)";
+    database.sql(many).await;
+    database.sql(open).await;
+    // One whose plans were made when there were few, and one that comes anew, before and after statistics were taken.
+    let old_plans = reads_of_claims(&database, early).await;
+    database.sql("ANALYZE dacapo.ready, dacapo.runs_open").await;
+    let new_plans = reads_of_claims(&database, database.another().await).await;
+    for (name, (scans, read)) in &few {
+        for (when, later) in [("old", &old_plans), ("new", &new_plans)] {
+            // The same indexes and as often, but for the first ten claims of the early process.
+            let more = if *scans > 0 { 10 } else { 0 };
+            assert!((*scans..=scans + more).contains(&later[name].0), "{name}, {when} plans: {few:?}, {later:?}");
+            // Behind what was claimed before lie its entries until the next vacuum.
+            assert!(later[name].1 <= read + 700, "{name}, {when} plans: {few:?}, {later:?}");
+        }
+    }
+    assert!(few["ready_claim"].0 > 0 && few["runs_open"].0 == 0, "{few:?}");
+    database.store.close().await;
 }
