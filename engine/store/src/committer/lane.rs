@@ -214,7 +214,7 @@ impl<F: Flush> Lane<F> {
                     tokio::time::sleep(jitter(wait)).await;
                     parts.push(part);
                 }
-                // What is held up holds up nobody else's.
+                // What is held up holds up nothing else of its flush, and comes last.
                 Trouble::Data | Trouble::Held if part.len() > 1 => {
                     let second = part.split_off(part.len() / 2);
                     parts.push(second);
@@ -223,7 +223,7 @@ impl<F: Flush> Lane<F> {
                 Trouble::Held if begun.elapsed() > REPEAT_FOR => self.refuse(part, &given_up(&error)),
                 Trouble::Held => {
                     metrics::counter!("dacapo_flush_repeats_total", "lane" => F::LANE).increment(1);
-                    parts.push(part);
+                    parts.insert(0, part);
                 }
                 Trouble::Data => self.refuse(part, &data(&error)),
                 Trouble::Lost => {

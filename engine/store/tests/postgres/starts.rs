@@ -204,3 +204,32 @@ async fn one_start_that_the_database_refuses_does_not_hold_up_the_others() {
     assert!(listed.windows(2).all(|pair| pair[0].started_at >= pair[1].started_at));
     database.finish().await;
 }
+
+/// The workflow id is taken by a transaction that goes on for long: those who started in one flush with it do not wait for it.
+#[tokio::test]
+async fn a_start_that_is_held_up_holds_up_none_of_its_flush() {
+    let database = Database::new().await;
+    let taken = |id: &str| {
+        format!(
+            "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority, owner_epoch,
+                next_event_id, started_at) VALUES (0, gen_random_uuid(), 'default', '{id}', 'w', 'q', 3, 0, 3, now())"
+        )
+    };
+    let mut holder = blocked(&database, &taken("held")).await;
+    let requests = (0..6).map(|number| request(&format!("free-{number}"))).chain([request("held")]);
+    let mut starts: Vec<_> = requests.map(|request| Box::pin(start(&database.store, request))).collect();
+    let held = starts.pop().unwrap();
+    let let_go = async {
+        // All of them wait behind a first one for a moment, the one that is held up among them.
+        let outcomes = behind_a_held_start(&database, starts).await;
+        assert!(outcomes.into_iter().all(|outcome| outcome == StartOutcome::Started));
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    };
+    let held = async {
+        until_somebody_waits(&database).await;
+        held.await
+    };
+    assert_eq!(tokio::join!(held, let_go).0, StartOutcome::Started);
+    drop(holder);
+    database.finish().await;
+}
