@@ -18,8 +18,8 @@ const BEGIN: &str = "<!-- made from docs/bench-all.json: begin -->\n";
 const END: &str = "<!-- end -->\n";
 
 const HEAD: &str = "\
-| scenario | measured | start to result, p50 and p99 in ms | a workflow: CPU of client + worker + Postgres in µs | rows, commits, bytes of WAL |
-|---|---|---|---|---|
+| scenario | measured | at once | start to result, p50 and p99 in ms | a workflow: CPU of client + worker + Postgres in µs | its rows, statements, bytes of WAL |
+|---|---|---|---|---|---|
 ";
 
 fn number(report: &Value, pointer: &str) -> f64 {
@@ -51,7 +51,13 @@ fn measured(scenario: &str, report: &Value) -> String {
             number(report, "/idle/share_of_a_core/worker_mean") * 100.0,
             number(report, "/idle/share_of_a_core/postgres") * 100.0,
         ),
-        "signals" => format!("{} acknowledged/s, {} received/s", of("acknowledged_per_s"), of("received_per_s")),
+        "signals" => {
+            format!(
+                "{} acknowledged/s, {} received/s; 1,000 to each run",
+                of("acknowledged_per_s"),
+                of("received_per_s")
+            )
+        }
         "timers" => format!(
             "{} due within one second, late by p50 {} and p99 {} ms",
             of("due_in_one_second"),
@@ -89,17 +95,21 @@ fn row(report: &Value) -> String {
     };
     // Where runs only wait, there is no workflow that it could be divided by.
     if matches!(scenario, "idle" | "waiting" | "history") {
-        return format!("| `{scenario}` | {measured} | {latency} | | |\n");
+        return format!("| `{scenario}` | {measured} | | {latency} | | |\n");
     }
+    let at_once = match scenario {
+        "timers" | "backlog" => String::new(),
+        _ => grouped(number(report, "/config/in_flight") as u64),
+    };
     let cpu = |of: &str| round(number(report, &format!("/cpu_us_per_workflow/{of}")));
     let each = |what: &str| round(number(report, &format!("/{what}_per_workflow")));
     format!(
-        "| `{scenario}` | {measured} | {latency} | {} + {} + {} | {}, {:.2}, {} |\n",
+        "| `{scenario}` | {measured} | {at_once} | {latency} | {} + {} + {} | {}, {:.2}, {} |\n",
         cpu("client"),
         cpu("workers"),
         cpu("postgres"),
         each("rows"),
-        number(report, "/commits_per_workflow"),
+        number(report, "/statements_per_workflow"),
         each("wal_bytes"),
     )
 }
@@ -107,6 +117,9 @@ fn row(report: &Value) -> String {
 #[test]
 fn the_table_of_figures_is_that_of_the_report() {
     let reports: Vec<Value> = serde_json::from_str(&page(REPORT)).expect("it is JSON");
+    let all = "idle noop sequence fanout children latency mixed signals timers backlog waiting history";
+    let names: Vec<&str> = reports.iter().filter_map(|report| report["scenario"].as_str()).collect();
+    assert_eq!(names.join(" "), all, "every scenario is in it");
     let table: String = reports.iter().map(row).collect();
     let text = page(PAGE);
     let (head, rest) = text.split_once(BEGIN).expect("the table has a beginning");

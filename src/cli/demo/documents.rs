@@ -35,6 +35,7 @@ const OWN: &[(&str, &str)] = &[
     ("docs/history-format.md", include_str!("../../../docs/history-format.md")),
     ("docs/list-filters.md", include_str!("../../../docs/list-filters.md")),
     ("docs/ownership-protocol.md", include_str!("../../../docs/ownership-protocol.md")),
+    ("docs/performance-history.md", include_str!("../../../docs/performance-history.md")),
     ("docs/performance.md", include_str!("../../../docs/performance.md")),
     ("docs/private-postgres.md", include_str!("../../../docs/private-postgres.md")),
     ("docs/reference.md", include_str!("../../../docs/reference.md")),
