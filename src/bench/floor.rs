@@ -23,6 +23,9 @@ use super::{Database, postgres::HistorySample, report::rounded};
 /// How long each of the three is measured.
 const MEASURE: Duration = Duration::from_secs(1);
 
+/// The parts in which commits are measured.
+const QUARTERS: u32 = 4;
+
 /// The bytes that one batch has at most, so that large payloads do not fill the memory.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -74,11 +77,9 @@ pub(super) async fn measure(database: &Database, sample: HistorySample, within: 
 
 async fn make(pool: &PgPool, schema: &str) -> Result<(), sqlx::Error> {
     sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(pool).await?;
-    let table = format!(
-        "CREATE TABLE {schema}.rows (run_id uuid NOT NULL, first_event_id bigint NOT NULL,
-            written_at timestamptz NOT NULL DEFAULT clock_timestamp(), owner_epoch integer NOT NULL,
-            shard smallint NOT NULL, events bytea NOT NULL, PRIMARY KEY (shard, run_id, first_event_id))"
-    );
+    // With the index and the compression of the engine's.
+    let like = "INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING INDEXES";
+    let table = format!("CREATE TABLE {schema}.rows (LIKE dacapo.history {like})");
     sqlx::query(AssertSqlSafe(table)).execute(pool).await?;
     let table = format!("CREATE TABLE {schema}.commits (number bigint NOT NULL)");
     sqlx::query(AssertSqlSafe(table)).execute(pool).await.map(drop)
@@ -104,9 +105,9 @@ async fn parts(pool: &PgPool, schema: &str, sample: HistorySample, within: Durat
     }
     let rows_per_s = rows as f64 / began.elapsed().as_secs_f64();
     let mut connection = pool.acquire().await?.detach();
-    let durable = commits(&mut connection, schema, within / 2).await?;
+    let durable = quickest_commits(&mut connection, schema, within / 2).await?;
     sqlx::query("SET synchronous_commit = off").execute(&mut connection).await?;
-    let volatile = commits(&mut connection, schema, within / 2).await?;
+    let volatile = quickest_commits(&mut connection, schema, within / 2).await?;
     connection.close().await?;
     Ok(Floor {
         rows_per_s: rounded(rows_per_s, 10.0),
@@ -135,6 +136,20 @@ async fn insert(
     }
     connection.close().await?;
     Ok(rows)
+}
+
+/// Commits one tiny row after the other; gives the mean time of one in the quickest quarter: what the scenario has left the
+/// server to do (a checkpoint) takes its time meanwhile.
+async fn quickest_commits(
+    connection: &mut PgConnection,
+    schema: &str,
+    within: Duration,
+) -> Result<Duration, sqlx::Error> {
+    let mut quickest = Duration::MAX;
+    for _ in 0..QUARTERS {
+        quickest = commits(connection, schema, within / QUARTERS).await?.min(quickest);
+    }
+    Ok(quickest)
 }
 
 /// Commits one tiny row after the other; gives the mean time of one.
