@@ -199,24 +199,23 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("give a number of seconds from 0 to {SECONDS_MAX}")),
-    }
+    seconds_that(text, |seconds| seconds >= 0.0, "from 0 to")
 }
 
 fn seconds_above_zero(text: &str) -> Result<f64, String> {
-    seconds(text)
-        .ok()
-        .filter(|seconds| *seconds > 0.0)
-        .ok_or_else(|| format!("give a number of seconds above 0 and up to {SECONDS_MAX}"))
+    seconds_that(text, |seconds| seconds > 0.0, "above 0 and up to")
 }
 
 fn sample(text: &str) -> Result<f64, String> {
-    seconds(text)
-        .ok()
-        .filter(|seconds| *seconds >= SAMPLE_MIN)
-        .ok_or_else(|| format!("give a number of seconds from {SAMPLE_MIN} to {SECONDS_MAX}"))
+    seconds_that(text, |seconds| seconds >= SAMPLE_MIN, &format!("from {SAMPLE_MIN} to"))
+}
+
+/// Reads a time of which a condition holds; `range` says which, as far as the most.
+fn seconds_that(text: &str, holds: impl Fn(f64) -> bool, range: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if holds(seconds) && seconds <= SECONDS_MAX => Ok(seconds),
+        _ => Err(format!("give a number of seconds {range} {SECONDS_MAX}")),
+    }
 }
 
 #[cfg(test)]

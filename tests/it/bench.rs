@@ -12,6 +12,10 @@ use serde_json::Value;
 
 use crate::database::{self, Killed, TestDatabase};
 
+/// The scenarios of `all`, in their order.
+pub(crate) const EVERY_SCENARIO: &str =
+    "idle noop sequence fanout children latency mixed signals timers backlog waiting history";
+
 /// How long a measurement may take on a machine that runs other tests too.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -33,6 +37,21 @@ fn bench(database: &TestDatabase, arguments: &[&str]) -> Vec<Value> {
         assert!(report["peak_memory_bytes"]["client"].as_u64() > Some(0), "{report}");
     }
     reports
+}
+
+/// Begins to measure, and waits until it says something; gives what it says after that.
+fn begin(database: &TestDatabase, arguments: &[&str], until: &str) -> (Killed, impl Iterator<Item = String> + use<>) {
+    let mut command = command(database, arguments);
+    let mut bench = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts"));
+    let err = std::io::BufReader::new(bench.0.stderr.take().expect("it is piped"));
+    let mut lines = std::io::BufRead::lines(err).map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(until)), "it says `{until}`");
+    (bench, lines)
+}
+
+/// What it gives as JSON.
+fn reports(bench: &mut Killed) -> Vec<Value> {
+    serde_json::from_reader(bench.0.stdout.take().expect("it is piped")).expect("stdout is one value")
 }
 
 fn number(report: &Value, path: &str) -> f64 {
@@ -109,8 +128,7 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
     let database = database::fresh("bench_all").await;
     let reports = bench(&database, &["all", "--count", "100", "--workers", "2"]);
     let names: Vec<&str> = reports.iter().filter_map(|report| report["scenario"].as_str()).collect();
-    let all = "idle noop sequence fanout children latency mixed signals timers backlog waiting history";
-    assert_eq!(names, all.split(' ').collect::<Vec<_>>());
+    assert_eq!(names.join(" "), EVERY_SCENARIO);
     let of = |name: &str| &reports[names.iter().position(|other| *other == name).expect("it is there")];
     assert_eq!(number(of("backlog"), "/rows_per_workflow"), NOOP_ROWS_OF_A_BACKLOG);
     // One after the other, each is a flush of its own.
@@ -200,18 +218,15 @@ async fn a_violation_after_a_scenario_fails_the_measurement() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stall_at_the_end_of_an_open_loop_is_seen_in_its_latencies() {
     let database = database::fresh("bench_open").await;
-    let mut bench = command(&database, &["noop", "--rate", "100", "--duration", "3", "--warm-up", "0", "--json"]);
-    let mut bench = Killed(bench.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts"));
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(bench.0.stderr.take().expect("it is piped")));
-    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("3 s that count")), "it measures");
+    let arguments = ["noop", "--rate", "100", "--duration", "3", "--warm-up", "0", "--json"];
+    let (mut bench, mut lines) = begin(&database, &arguments, "3 s that count");
     let worker = child_of(bench.0.id());
     thread::sleep(Duration::from_secs(1));
     nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGSTOP).expect("the worker is there");
-    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("finishing")), "the window ends");
+    assert!(lines.any(|line| line.contains("finishing")), "the window ends");
     nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGCONT).expect("the worker is there");
-    let said = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
-    let report: Vec<Value> =
-        serde_json::from_reader(bench.0.stdout.take().expect("it is piped")).unwrap_or_else(|_| panic!("{said}"));
+    let said = lines.collect::<Vec<_>>().join("\n");
+    let report = reports(&mut bench);
     assert!(bench.0.wait().expect("it ends").success(), "{said}");
     // All 300 that were due in the window are there, two thirds of them in the stall of two seconds or more.
     let report = &report[0];
@@ -223,29 +238,23 @@ async fn a_stall_at_the_end_of_an_open_loop_is_seen_in_its_latencies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_measured_before_an_error_is_shown() {
     let database = database::fresh("bench_partly").await;
-    let mut bench = command(&database, &["noop", "history", "--count", "100", "--json"]);
-    let mut bench = Killed(bench.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts"));
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(bench.0.stderr.take().expect("it is piped")));
-    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("history: starting")), "noop is measured");
+    let (mut bench, lines) = begin(&database, &["noop", "history", "--count", "100", "--json"], "history: starting");
     nix::sys::signal::kill(child_of(bench.0.id()), nix::sys::signal::Signal::SIGKILL).expect("the worker is there");
-    let said = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
+    let said = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(bench.0.wait().expect("it ends").code(), Some(7), "{said}");
     assert!(said.contains("worker process") && said.contains("while it was measured"), "{said}");
-    let reports: Vec<Value> =
-        serde_json::from_reader(bench.0.stdout.take().expect("it is piped")).expect("the figures are there");
+    let reports = reports(&mut bench);
     assert_eq!(reports.iter().filter_map(|report| report["scenario"].as_str()).collect::<Vec<_>>(), ["noop"], "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_measurement_that_stands_still_ends_and_says_what_is_stuck() {
     let database = database::fresh("bench_stuck").await;
-    let mut bench = command(&database, &["noop", "--duration", "600", "--warm-up", "0", "--stall", "3"]);
-    let mut bench = Killed(bench.stderr(Stdio::piped()).spawn().expect("it starts"));
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(bench.0.stderr.take().expect("it is piped")));
-    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("600 s that count")), "it measures");
+    let arguments = ["noop", "--duration", "600", "--warm-up", "0", "--stall", "3"];
+    let (mut bench, lines) = begin(&database, &arguments, "600 s that count");
     let worker = child_of(bench.0.id());
     nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGSTOP).expect("the worker is there");
-    let said = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
+    let said = lines.collect::<Vec<_>>().join("\n");
     let status = bench.0.wait().expect("it ends");
     assert_eq!(status.code(), Some(7), "{said}");
     for words in ["nothing completed for 3 s", "--stall", "workflow ", "(bench.noop,"] {

@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::reference::{grouped, page};
+use crate::{
+    bench::EVERY_SCENARIO,
+    reference::{grouped, page},
+};
 
 const PAGE: &str = "docs/performance.md";
 
@@ -117,9 +120,8 @@ fn row(report: &Value) -> String {
 #[test]
 fn the_table_of_figures_is_that_of_the_report() {
     let reports: Vec<Value> = serde_json::from_str(&page(REPORT)).expect("it is JSON");
-    let all = "idle noop sequence fanout children latency mixed signals timers backlog waiting history";
     let names: Vec<&str> = reports.iter().filter_map(|report| report["scenario"].as_str()).collect();
-    assert_eq!(names.join(" "), all, "every scenario is in it");
+    assert_eq!(names.join(" "), EVERY_SCENARIO, "every scenario is in it");
     let table: String = reports.iter().map(row).collect();
     let text = page(PAGE);
     let (head, rest) = text.split_once(BEGIN).expect("the table has a beginning");

@@ -63,7 +63,7 @@ pub(crate) struct Context {
     pub(crate) owned: AtomicUsize,
     /// Whether runs are given back and no code is run any more.
     pub(crate) draining: AtomicBool,
-    /// Whether a claim had no answer: it may have gone through, and nobody here knows its runs.
+    /// Whether a claim or a fence had no answer: it may have gone through, and nobody here knows its runs.
     pub(crate) claim_lost: AtomicBool,
     /// Whether too many threads were lost to code that does not return.
     pub(crate) exhausted: AtomicBool,
@@ -84,6 +84,12 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn owned(&self) -> usize {
         self.owned.load(Ordering::Relaxed)
+    }
+
+    /// Says that a run is no longer kept here.
+    pub(crate) fn one_less(&self) {
+        self.owned.fetch_sub(1, Ordering::Relaxed);
+        self.room.notify_one();
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -84,7 +84,7 @@ impl WorkflowThread {
                 context.pool.give_up_local(id);
             }
             self.executor.evict(key);
-            self.one_less();
+            self.shared.context.one_less();
             if let Some(successor) = after.successor {
                 self.own(*successor);
             }
@@ -288,12 +288,7 @@ impl WorkflowThread {
                 self.shared.context.pool.abandon(key, *activity_id);
             }
         }
-        self.one_less();
-    }
-
-    pub(super) fn one_less(&self) {
-        self.shared.context.owned.fetch_sub(1, Ordering::Relaxed);
-        self.shared.context.room.notify_one();
+        self.shared.context.one_less();
     }
 }
 

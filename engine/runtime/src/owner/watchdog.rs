@@ -57,7 +57,7 @@ fn look(shared: &Arc<Shared>) {
     let (key, epoch) = (lost.key, lost.epoch);
     state.orphans.insert(key, lost);
     // Its state went with the thread; it counts again when it is read again.
-    shared.context.owned.fetch_sub(1, Ordering::Relaxed);
+    shared.context.one_less();
     for actor in state.actors.values_mut() {
         (actor.cached, actor.whole) = (false, false);
         actor.events.clear();

@@ -30,6 +30,9 @@ const CLOSED_FOR: Duration = Duration::from_secs(1);
 /// The longest that a process which stops waits for the fleet to hear of it.
 const SHUT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The longest that a process without room gives starts back at a time; the renewals of leases do the rest.
+const REFUSE_FOR: Duration = Duration::from_secs(1);
+
 /// The wait before starts are looked for after the database could not answer.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -218,7 +221,7 @@ pub(crate) async fn shut(context: &Context) {
 async fn refuse(context: &Context, owners: &Owners) {
     context.door.close();
     owners.make_room(limits::CLAIM_RUNS_MAX);
-    give_back(context, Some(context.worker), Duration::ZERO, Instant::now() + SHUT_TIMEOUT).await;
+    give_back(context, Some(context.worker), Duration::ZERO, Instant::now() + REFUSE_FOR).await;
 }
 
 /// Gives back what was handed to a worker, or to anybody, so long ago and not taken, as long as there is time.

@@ -273,11 +273,18 @@ pub(crate) async fn until_somebody_waits(database: &Database) {
     }
 }
 
+/// Holds a workflow id, so that whoever starts a run with it waits.
+pub(crate) async fn held_id(database: &Database, workflow_id: &str) -> PgConnection {
+    let taken = format!(
+        "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority, owner_epoch,
+            next_event_id, started_at) VALUES (0, gen_random_uuid(), 'default', '{workflow_id}', 'w', 'q', 3, 0, 3, now())"
+    );
+    blocked(database, &taken).await
+}
+
 /// Lets starts gather behind a first one of their lane that has to wait, so that they are one flush.
 pub(crate) async fn behind_a_held_start<S: Future>(database: &Database, starts: Vec<S>) -> Vec<S::Output> {
-    let taken = "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority,
-        owner_epoch, next_event_id, started_at) VALUES (0, gen_random_uuid(), 'default', 'first', 'w', 'q', 3, 0, 3, now())";
-    let mut blocker = blocked(database, taken).await;
+    let mut blocker = held_id(database, "first").await;
     let held = start(&database.store, request("first"));
     let rest = async {
         until_somebody_waits(database).await;

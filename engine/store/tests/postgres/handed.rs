@@ -238,9 +238,7 @@ async fn a_start_that_somebody_holds_up_holds_up_no_take_over() {
     let database = Database::new().await;
     let (store, other) = (&database.store, database.another().await);
     let dies = taker(store).await;
-    let held_id = "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority,
-        owner_epoch, next_event_id, started_at) VALUES (0, gen_random_uuid(), 'default', 'held', 'w', 'q', 3, 0, 3, now())";
-    let mut holder = blocked(&database, held_id).await;
+    let mut holder = held_id(&database, "held").await;
     let held = start(store, request("held"));
     let meanwhile = async {
         until_somebody_waits(&database).await;

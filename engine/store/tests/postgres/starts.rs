@@ -209,13 +209,7 @@ async fn one_start_that_the_database_refuses_does_not_hold_up_the_others() {
 #[tokio::test]
 async fn a_start_that_is_held_up_holds_up_none_of_its_flush() {
     let database = Database::new().await;
-    let taken = |id: &str| {
-        format!(
-            "INSERT INTO dacapo.runs_open (shard, run_id, namespace, workflow_id, workflow_type, task_queue, priority, owner_epoch,
-                next_event_id, started_at) VALUES (0, gen_random_uuid(), 'default', '{id}', 'w', 'q', 3, 0, 3, now())"
-        )
-    };
-    let mut holder = blocked(&database, &taken("held")).await;
+    let mut holder = held_id(&database, "held").await;
     let requests = (0..6).map(|number| request(&format!("free-{number}"))).chain([request("held")]);
     let mut starts: Vec<_> = requests.map(|request| Box::pin(start(&database.store, request))).collect();
     let held = starts.pop().unwrap();
