@@ -5,10 +5,13 @@
 //! target needs not be pinned. Runs are locked all at once in their order, after the starts, because a flush that closes
 //! several of them locks them in that order too.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use dacapo_core::{
-    Message, MessageId, Namespace, RunId, RunKey, Shard, WorkflowId,
+    Message, MessageId, Namespace, RunId, RunKey, Shard, Timestamp, WorkflowId,
     outbox::{Asker, Delivered, ExternalTarget, OutboxBody, OutboxRow, TargetRun},
     store::{SendOutcome, StartOutcome, StartWrite, StoreError, StoreResult},
 };
@@ -17,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     PgStore,
-    committer::{Delivery, deliver, json, start_unowned, wake},
+    committer::{Begun, Care, Delivery, deliver, json, start_all, wake},
     error::{Trouble, corrupt, store_error, trouble},
     hints::Hints,
     ownership::key,
@@ -115,11 +118,12 @@ pub(crate) struct Post {
     hints: Hints,
     debts: Debts,
     removed: Removed,
+    care: Arc<Care>,
 }
 
 impl Post {
     pub(crate) fn new(hot: PgPool, hints: Hints, debts: Debts, removed: Removed) -> Self {
-        Self { hot, hints, debts, removed }
+        Self { hot, hints, debts, removed, care: Arc::default() }
     }
 
     /// Delivers due rows.
@@ -183,7 +187,9 @@ impl Post {
             taken.push(Taken { source, row, delivered: None, in_the_way: None });
         }
         leave_later_starts(&mut taken);
-        let signalled = start_all(&mut transaction, &mut taken, &self.hints).await?;
+        let begun =
+            start_all(&mut transaction, wanted_starts(&taken, self.hints.now()), &self.care, &self.hints).await?;
+        let signalled = note_starts(&mut taken, &begun)?;
         let wakes = send_all(&mut transaction, &mut taken).await?;
         let done: Vec<&Taken> = taken.iter().filter(|taken| taken.delivered.is_some()).collect();
         sqlx::query(REMOVE)
@@ -197,6 +203,7 @@ impl Post {
         }
         transaction.commit().await?;
         self.removed.note(Queue::Outbox, done.len());
+        begun.hint(&self.hints);
         wakes.iter().for_each(|delivery| delivery.hint(&self.hints));
         for run in signalled {
             if let Err(error) = self.wake(run).await {
@@ -323,31 +330,26 @@ fn leave_later_starts(taken: &mut Vec<Taken>) {
     });
 }
 
-/// Starts what rows want started, as any start that nobody owns. Gives the runs that were there already and got the signal
-/// of a start instead.
-async fn start_all(connection: &mut PgConnection, taken: &mut [Taken], hints: &Hints) -> Result<Vec<RunKey>, Trying> {
-    let now = hints.now();
-    let starts: Vec<StartWrite> = taken
-        .iter()
-        .filter_map(|it| match &it.row.body {
-            OutboxBody::Start(request) => Some(StartWrite {
-                transition: request.transition(now),
-                ready_at: now.plus_ms(request.start_delay_ms.filter(|_| request.signal.is_none()).unwrap_or(0)),
-                request: (**request).clone(),
-                owner: None,
-            }),
-            OutboxBody::Message(_) => None,
-        })
-        .collect();
-    if starts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let outcomes: HashMap<RunKey, StoreResult<StartOutcome>> =
-        start_unowned(connection, starts, hints).await?.into_iter().collect();
+/// What rows want started, as any start that nobody owns.
+fn wanted_starts(taken: &[Taken], now: Timestamp) -> Vec<StartWrite> {
+    let wanted = taken.iter().filter_map(|it| match &it.row.body {
+        OutboxBody::Start(request) => Some(StartWrite {
+            transition: request.transition(now),
+            ready_at: now.plus_ms(request.start_delay_ms.filter(|_| request.signal.is_none()).unwrap_or(0)),
+            request: (**request).clone(),
+            owner: None,
+        }),
+        OutboxBody::Message(_) => None,
+    });
+    wanted.collect()
+}
+
+/// Notes what became of starts. Gives the runs that were there already and got the signal of a start instead.
+fn note_starts(taken: &mut [Taken], begun: &Begun) -> Result<Vec<RunKey>, StoreError> {
     let mut signalled = Vec::new();
     for it in taken {
         let OutboxBody::Start(request) = &it.row.body else { continue };
-        match (outcomes.get(&request.key()).cloned(), it.row.asker) {
+        match (begun.outcomes.get(&request.key()).cloned(), it.row.asker) {
             (None, _) => {}
             (Some(Ok(StartOutcome::UsedExisting { run })), Asker::Transaction) => {
                 it.delivered = Some(Delivered::Done);
@@ -362,7 +364,7 @@ async fn start_all(connection: &mut PgConnection, taken: &mut [Taken], hints: &H
                 it.delivered = Some(Delivered::TooManySignals);
                 it.in_the_way = Some(InTheWay { problem, run: None });
             }
-            (Some(Err(error)), _) => return Err(error.into()),
+            (Some(Err(error)), _) => return Err(error),
         }
     }
     Ok(signalled)

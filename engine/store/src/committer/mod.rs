@@ -16,6 +16,7 @@ mod resolve;
 mod rows;
 mod send;
 mod start;
+mod within;
 
 use std::sync::Arc;
 
@@ -34,7 +35,8 @@ pub(crate) use lane::Lane;
 pub(crate) use resolve::{Outlook, outlook};
 pub(crate) use rows::json;
 pub(crate) use send::{Delivery, deliver, recorded, wake};
-pub(crate) use start::{start_branch, start_unowned};
+pub(crate) use start::Care;
+pub(crate) use within::{Begun, start_all, start_branch};
 
 use self::{append::Append, report::Report, send::Send as SendLane, start::Start};
 use crate::{hints::Hints, vacuum::Removed};

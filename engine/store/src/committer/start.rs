@@ -9,7 +9,7 @@ use std::{
 };
 
 use dacapo_core::{
-    IdConflictPolicy, IdReusePolicy, RunKey, Timestamp, WorkerId,
+    IdConflictPolicy, IdReusePolicy, Timestamp, WorkerId,
     store::{Hint, StartOutcome, StartWrite, StoreError, StoreResult},
     transition::ProblemChange,
 };
@@ -56,19 +56,6 @@ static START_BETWEEN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// As [`START_BETWEEN`], for a run that nobody owns and that has activities all the same.
-static START_BRANCH: LazyLock<String> = LazyLock::new(|| {
-    let start = parameters(2, START_PARAMETERS - 1);
-    let between = parameters(START_PARAMETERS + 1, ARRAYS);
-    format!(
-        "SELECT s.may_own, s.refused, $1::boolean AS optimistic
-           FROM dacapo.start_v1({start}) s,
-                LATERAL (SELECT ARRAY(SELECT n::integer FROM generate_subscripts($4, 1) n
-                                       WHERE n <> ALL (s.refused)) AS through) t,
-                LATERAL dacapo.between_v1($3, $4, array_fill($2, ARRAY[cardinality($4)]), t.through, {between}) b"
-    )
-});
-
 /// [`START`] without rows beside history.
 const START_LEAN: &str = "SELECT may_own, refused FROM dacapo.start_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,\
     $17,$18,$19)";
@@ -89,7 +76,7 @@ pub(super) struct EncodedStart {
     pub(super) events: Vec<u8>,
     pub(super) problem: Option<Vec<u8>>,
     rows: EncodedRows,
-    between: Option<Box<EncodedBetween>>,
+    pub(super) between: Option<Box<EncodedBetween>>,
 }
 
 impl EncodedStart {
@@ -134,9 +121,35 @@ impl EncodedStart {
 #[derive(Debug)]
 pub(super) struct Start {
     hints: Hints,
+    care: Care,
+    piggyback: Piggyback,
+}
+
+/// Whether flushes of starts may take it that all of their starts are new.
+#[derive(Debug, Default)]
+pub(crate) struct Care {
     /// The flushes that still look before they insert.
     careful: AtomicU32,
-    piggyback: Piggyback,
+}
+
+impl Care {
+    /// Whether the next flush may.
+    pub(super) fn is_optimistic(&self, works: &[&EncodedStart]) -> bool {
+        let careful = self.careful.load(Ordering::Relaxed);
+        self.careful.store(careful.saturating_sub(1), Ordering::Relaxed);
+        // A policy that looks at closed runs needs that look; a start that is sent again may well be there.
+        careful == 0
+            && works
+                .iter()
+                .all(|work| !work.uncertain && work.start.request.reuse_policy == IdReusePolicy::AllowDuplicate)
+    }
+
+    /// Takes note of the starts that a flush refused.
+    pub(super) fn refused(&self, refused: &[usize]) {
+        if !refused.is_empty() {
+            self.careful.store(CAREFUL_FLUSHES, Ordering::Relaxed);
+        }
+    }
 }
 
 /// How a start went, to whom it was handed, and whether others have been told of it already.
@@ -147,12 +160,9 @@ pub(super) struct Answered {
     told: bool,
 }
 
-/// The places of those that were not started, with whom the others are, and whether anybody has been told of them.
-type Flushed = (Vec<usize>, Option<Handed>, bool);
-
 impl Start {
     pub(super) fn new(hints: Hints) -> Self {
-        Self { hints, careful: AtomicU32::new(0), piggyback: Piggyback::new() }
+        Self { hints, care: Care::default(), piggyback: Piggyback::new() }
     }
 
     /// Starts one run by itself. Says whether others have been told of it.
@@ -167,35 +177,6 @@ impl Start {
             Some(begun) => Ok((begun, true)),
             None => Ok((lone::start_for_any(connection, work, None).await?, false)),
         }
-    }
-
-    /// Starts runs of one owner, or hands them to a worker. Gives the places of those that were not started, and with whom the
-    /// others are; nobody has been told of them.
-    async fn start_together(
-        &self,
-        connection: &mut PgConnection,
-        works: &[&EncodedStart],
-        now: Timestamp,
-        optimistic: bool,
-    ) -> Result<Option<Flushed>, sqlx::Error> {
-        if let Some(wanted) = Wanted::of(works, now)
-            && let Some((refused, handed)) = hand_starts(connection, works, optimistic, &wanted).await?
-        {
-            return Ok(Some((refused, handed, false)));
-        }
-        let owner = works.first().and_then(|work| work.start.owner);
-        Ok(flush_starts(connection, works, owner, optimistic).await?.map(|refused| (refused, None, false)))
-    }
-
-    /// Whether the next flush may take it that all of its starts are new.
-    fn is_optimistic(&self, works: &[&EncodedStart]) -> bool {
-        let careful = self.careful.load(Ordering::Relaxed);
-        self.careful.store(careful.saturating_sub(1), Ordering::Relaxed);
-        // A policy that looks at closed runs needs that look; a start that is sent again may well be there.
-        careful == 0
-            && works
-                .iter()
-                .all(|work| !work.uncertain && work.start.request.reuse_policy == IdReusePolicy::AllowDuplicate)
     }
 }
 
@@ -221,7 +202,7 @@ impl Flush for Start {
         works: &[&EncodedStart],
     ) -> Result<Vec<Answered>, sqlx::Error> {
         let owner = works.first().and_then(|work| work.start.owner);
-        let optimistic = self.is_optimistic(works);
+        let optimistic = self.care.is_optimistic(works);
         let now = self.hints.now();
         let mut alone = None;
         if let [work] = works
@@ -235,15 +216,13 @@ impl Flush for Start {
             Some((Begun::OwnerLost, _)) if owner.is_some() => None,
             // Its key is taken, or the worker that was to take it died in this moment.
             Some(_) => flush_starts(connection, works, owner, false).await?.map(|refused| (refused, None, false)),
-            None => self.start_together(connection, works, now, optimistic).await?,
+            None => start_together(connection, works, now, optimistic).await?.map(|(refused, to)| (refused, to, false)),
         };
         let Some((refused, handed, told)) = flushed else {
             let lost = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::OwnerLost), handed: None, told: false };
             return Ok(works.iter().map(lost).collect());
         };
-        if !refused.is_empty() {
-            self.careful.store(CAREFUL_FLUSHES, Ordering::Relaxed);
-        }
+        self.care.refused(&refused);
         let started = |_: &&EncodedStart| Answered { outcome: Ok(StartOutcome::Started), handed, told };
         let mut answers: Vec<Answered> = works.iter().map(started).collect();
         for place in refused {
@@ -299,46 +278,26 @@ impl Flush for Start {
 }
 
 /// The order in which starts lock: by workflow id.
-fn order(start: &StartWrite) -> (i16, &str, &str) {
+pub(super) fn order(start: &StartWrite) -> (i16, &str, &str) {
     let request = &start.request;
     (start.transition.key.shard.0, request.namespace.as_str(), request.workflow_id.as_str())
 }
 
-/// Starts runs that nobody owns, in a transaction of the caller's, and wakes whoever serves their queues with the next
-/// hints that are sent.
-pub(crate) async fn start_unowned(
+/// Starts runs of one owner, or hands them to a worker. Gives the places of those that were not started, and with whom the
+/// others are; nobody has been told of them. `None` where the owner may not own.
+pub(super) async fn start_together(
     connection: &mut PgConnection,
-    starts: Vec<StartWrite>,
-    hints: &Hints,
-) -> Result<Vec<(RunKey, StoreResult<StartOutcome>)>, sqlx::Error> {
-    let mut items: Vec<EncodedStart> = starts.into_iter().map(EncodedStart::new).collect();
-    items.sort_unstable_by(|a, b| order(&a.start).cmp(&order(&b.start)));
-    let works: Vec<&EncodedStart> = items.iter().collect();
-    let refused = flush_starts(connection, &works, None, false).await?.unwrap_or_default();
-    let mut outcomes = Vec::with_capacity(works.len());
-    for (place, work) in works.iter().enumerate() {
-        let outcome = match refused.contains(&place) {
-            true => resolve(connection, work, hints).await?,
-            false => Ok(StartOutcome::Started),
-        };
-        if let Ok(StartOutcome::Started) = outcome {
-            hints.runs_ready(&work.start.request.task_queue, work.start.ready_at);
-        }
-        outcomes.push((work.start.transition.key, outcome));
+    works: &[&EncodedStart],
+    now: Timestamp,
+    optimistic: bool,
+) -> Result<Option<(Vec<usize>, Option<Handed>)>, sqlx::Error> {
+    if let Some(wanted) = Wanted::of(works, now)
+        && let Some(begun) = hand_starts(connection, works, optimistic, &wanted).await?
+    {
+        return Ok(Some(begun));
     }
-    Ok(outcomes)
-}
-
-/// Starts a branch, in a transaction of the caller's. `false`: something stands in its way.
-pub(crate) async fn start_branch(connection: &mut PgConnection, start: StartWrite) -> Result<bool, sqlx::Error> {
-    let item = EncodedStart::new(start);
-    let works = [&item];
-    let gathered = BetweenArrays::gather([(&item.start.transition, item.between.as_deref())].into_iter());
-    let between = gathered.unwrap_or_default();
-    let (_, arguments) = arguments(&works, None, false, Some(&between)).map_err(sqlx::Error::Encode)?;
-    let statement: &'static str = &START_BRANCH;
-    let row = sqlx::query_with(statement, arguments).fetch_one(connection).await?;
-    Ok(row.try_get::<Vec<i32>, _>("refused")?.is_empty())
+    let owner = works.first().and_then(|work| work.start.owner);
+    Ok(flush_starts(connection, works, owner, optimistic).await?.map(|refused| (refused, None)))
 }
 
 /// Writes starts of one owner. Gives the places of those that were not started; `None` when the owner may not own.
@@ -363,7 +322,7 @@ pub(super) fn refused(row: &PgRow) -> Result<Option<Vec<usize>>, sqlx::Error> {
     Ok(Some(refused.into_iter().map(|place| place as usize - 1).collect()))
 }
 
-fn arguments(
+pub(super) fn arguments(
     items: &[&EncodedStart],
     owner: Option<WorkerId>,
     optimistic: bool,

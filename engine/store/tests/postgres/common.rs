@@ -324,6 +324,16 @@ pub(crate) fn schedule(activity_id: u64, options: ActivityOptions) -> Command {
     }
 }
 
+pub(crate) fn start_child(child_id: u64, workflow_id: &str) -> Command {
+    Command::StartChildWorkflowExecution {
+        child_id,
+        workflow_id: workflow_id.into(),
+        workflow_type: "w".into(),
+        input: payload("1"),
+        options: Box::default(),
+    }
+}
+
 /// Starts a run that the worker owns and that waits for its first signal.
 pub(crate) async fn waiting_run(store: &PgStore, worker: WorkerId, workflow_id: &str) -> Owned {
     let request = request(workflow_id);

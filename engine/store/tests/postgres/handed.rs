@@ -286,6 +286,88 @@ async fn a_message_for_a_run_that_was_not_taken_yet_comes_with_it() {
     database.finish().await;
 }
 
+/// A parent that wants three children started, of which `there` is the workflow id of another run.
+async fn parent_of_three(database: &Database, worker: WorkerId) -> Owned {
+    let store = &database.store;
+    assert_eq!(start_as(store, request("there"), Some(worker)).await.unwrap(), StartOutcome::Started);
+    let mut parent = waiting_run(store, worker, "parent").await;
+    let children = ["first", "second", "there"].into_iter().zip(1..).map(|(id, child_id)| start_child(child_id, id));
+    let commands = children.collect();
+    assert!(matches!(parent.go(store, vec![signal("go")], commands).await, WriteOutcome::Applied));
+    parent
+}
+
+#[tokio::test]
+async fn what_a_run_wants_started_goes_to_a_worker_too_without_what_was_there() {
+    let database = Database::new().await;
+    let (near, far) = (&database.store, database.another().await);
+    let parent = parent_of_three(&database, register(near).await).await;
+    let mut heard = far.hints();
+    let worker = taker(&far).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    assert_eq!(near.deliver_outbox(200).await.unwrap(), 3);
+    hear(&mut heard, |hint| matches!(hint, Hint::Handed(numbers) if numbers.len() == 1)).await;
+    let taken = take(&far, worker).await;
+    assert_eq!(taken.len(), 2, "the third workflow id was another's");
+    for run in &taken {
+        assert_eq!(state(&database, run.key).await, (Some(worker), 1, false));
+        let mut child = Owned::of(worker, run);
+        assert!(matches!(child.go(&far, vec![], vec![complete()]).await, WriteOutcome::Applied));
+    }
+    assert_eq!(near.load(&[parent.key()]).await.unwrap()[0].inbox.len(), 3, "each start has its answer");
+    assert_eq!(near.deliver_outbox(200).await.unwrap(), 2);
+    far.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_delivery_that_fails_hands_nothing_over_and_nobody_hears_of_it() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = taker(store).await;
+    parent_of_three(&database, worker).await;
+    let runs = database.count("dacapo.runs_open").await;
+    database
+        .sql(
+            "CREATE FUNCTION dacapo.breaks() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE SQLSTATE '57014'; END $$;
+             CREATE TRIGGER breaks BEFORE DELETE ON dacapo.outbox EXECUTE FUNCTION dacapo.breaks()",
+        )
+        .await;
+    let mut heard = store.hints();
+    assert!(store.deliver_outbox(200).await.is_err());
+    assert_eq!(database.count("dacapo.runs_open").await, runs);
+    assert_eq!(database.count("dacapo.handed").await, 0);
+    // Whatever else is said next must not bring news of starts that there are not.
+    let mut other = waiting_run(store, worker, "other").await;
+    assert!(matches!(other.go(store, vec![signal("x")], vec![complete()]).await, WriteOutcome::Applied));
+    loop {
+        match heard.next().await {
+            Hint::Handed(_) | Hint::RunsReady(_) => panic!("there is nothing to take"),
+            Hint::Closed(_) | Hint::Ended(_) => break,
+            _ => {}
+        }
+    }
+    database.sql("DROP FUNCTION dacapo.breaks CASCADE").await;
+    assert_eq!(store.deliver_outbox(200).await.unwrap(), 3);
+    assert_eq!(take(store, worker).await.len(), 2);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_run_wants_started_is_for_anybody_where_no_worker_takes_it() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    parent_of_three(&database, worker).await;
+    let mut heard = store.hints();
+    assert_eq!(store.deliver_outbox(200).await.unwrap(), 3);
+    hear(&mut heard, |hint| *hint == Hint::RunsReady(QUEUE.into())).await;
+    assert_eq!(database.count("dacapo.handed").await, 0);
+    assert_eq!(store.claim_runs(worker, &claim_of(10)).await.unwrap().runs.len(), 2);
+    database.finish().await;
+}
+
 /// Starts without end, a worker that takes them and one that leaves and comes back: every run is exactly one worker's, and
 /// nothing is left behind.
 #[tokio::test(flavor = "multi_thread")]
