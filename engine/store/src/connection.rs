@@ -30,6 +30,9 @@ const IDLE_IN_TRANSACTION: (&str, &str) = ("idle_in_transaction_session_timeout"
 /// takes over loses its own meanwhile.
 const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "2s");
 
+/// The same for those whom somebody holds up already, of whom many may have to be tried one by one.
+const LOCK_TIMEOUT_OF_THE_HELD: (&str, &str) = ("lock_timeout", "100ms");
+
 /// Connections for claims, loads and whatever else an engine does all the time, beside the committer's own. Ten workers
 /// that all begin at once stay below the hundred connections that Postgres allows by default.
 const HOT_POOL_CONNECTIONS: u32 = 2;
@@ -116,6 +119,11 @@ fn pool(connections: u32) -> PgPoolOptions {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(IDLE_TIMEOUT)
         .test_before_acquire(false)
+}
+
+/// How those connect whom somebody holds up already.
+pub(crate) fn of_the_held(options: &PgConnectOptions) -> PgConnectOptions {
+    options.clone().options([LOCK_TIMEOUT_OF_THE_HELD])
 }
 
 /// Opens one connection of the committer.

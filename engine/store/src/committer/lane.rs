@@ -3,12 +3,17 @@
 //! A lane may have a second task, which flushes beside the first only what has become a crowd. Many small flushes at the
 //! same time cost the database several times what few large ones do, and the more processes there are the smaller they
 //! would be.
+//!
+//! What waits for a lock of a stranger's goes to a side lane, so that it holds up nobody else for longer than that wait.
 
 use std::{
     collections::VecDeque,
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,6 +26,7 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    connection,
     error::{Trouble, trouble},
     hints::{Hints, Speaker},
 };
@@ -28,7 +34,7 @@ use crate::{
 /// The time after which a flush counts as lost; far above what a flush takes on a server that lives.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The time for which items that may be repeated are repeated while the database is away.
+/// The time for which items that may be repeated are repeated while the database is away, or somebody holds what they need.
 const REPEAT_FOR: Duration = Duration::from_secs(30);
 
 /// The time after which a lane that has nothing to flush gives its connection back. Opening one takes some milliseconds.
@@ -49,6 +55,8 @@ pub(crate) struct Entry<F: Flush> {
     /// What is to be written.
     pub(crate) work: F::Work,
     reply: Reply<F::Outcome>,
+    /// Since when somebody holds what it needs.
+    held_since: Option<Instant>,
 }
 
 impl<F: Flush> Entry<F> {
@@ -68,6 +76,8 @@ pub(crate) trait Flush: fmt::Debug + Send + Sync + Sized + 'static {
     type Outcome: Send;
     /// The lane's name in metrics.
     const LANE: &'static str;
+    /// Whether an item may be written after others that came later.
+    const MAY_BE_OVERTAKEN: bool;
 
     /// Takes what the next flush writes out of a queue that is not empty, in the order in which it is locked.
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>>;
@@ -97,13 +107,17 @@ struct Queue<F: Flush> {
 
 /// A queue that one task flushes over one connection, and a second one beside it when there is much.
 pub(crate) struct Lane<F: Flush> {
-    flush: F,
+    flush: Arc<F>,
     queue: Mutex<Queue<F>>,
     filled: Notify,
     /// Wakes the second task.
     crowded: Notify,
     options: PgConnectOptions,
     hints: Hints,
+    /// Where items wait that somebody holds up, if others may overtake them.
+    side: Option<Arc<Self>>,
+    /// The tasks that may still put items there.
+    running: AtomicUsize,
 }
 
 impl<F: Flush> fmt::Debug for Lane<F> {
@@ -122,9 +136,30 @@ impl<F: Flush> Lane<F> {
         hints: &Hints,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
-        let queue = Mutex::new(Queue { entries: VecDeque::new(), closed: false });
-        let (filled, crowded) = (Notify::new(), Notify::new());
-        let lane = Arc::new(Self { flush, queue, filled, crowded, options: options.clone(), hints: hints.clone() });
+        let flush = Arc::new(flush);
+        let side = F::MAY_BE_OVERTAKEN
+            .then(|| Self::make(Arc::clone(&flush), 1, &connection::of_the_held(options), hints, None, tasks));
+        Self::make(flush, connections, options, hints, side, tasks)
+    }
+
+    fn make(
+        flush: Arc<F>,
+        connections: usize,
+        options: &PgConnectOptions,
+        hints: &Hints,
+        side: Option<Arc<Self>>,
+        tasks: &TaskTracker,
+    ) -> Arc<Self> {
+        let lane = Arc::new(Self {
+            flush,
+            queue: Mutex::new(Queue { entries: VecDeque::new(), closed: false }),
+            filled: Notify::new(),
+            crowded: Notify::new(),
+            options: options.clone(),
+            hints: hints.clone(),
+            side,
+            running: AtomicUsize::new(connections),
+        });
         for connection in 0..connections {
             tasks.spawn(Arc::clone(&lane).run(if connection == 0 { 1 } else { CROWD_ITEMS }));
         }
@@ -133,7 +168,7 @@ impl<F: Flush> Lane<F> {
 
     /// Hands work over.
     pub(crate) fn put(&self, work: F::Work, reply: Reply<F::Outcome>) {
-        let entry = Entry { work, reply };
+        let entry = Entry { work, reply, held_since: None };
         let mut queue = self.lock();
         if queue.closed {
             drop(queue);
@@ -174,6 +209,11 @@ impl<F: Flush> Lane<F> {
             }
         }
         disconnect::<F>(&mut connection).await;
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(side) = &self.side
+        {
+            side.close();
+        }
     }
 
     async fn next_batch(&self, at_least: usize) -> Option<Vec<Entry<F>>> {
@@ -198,7 +238,7 @@ impl<F: Flush> Lane<F> {
         let mut wait = RECONNECT_WAIT;
         // The last one is next, so that the order survives a split.
         let mut parts = vec![batch];
-        while let Some(mut part) = parts.pop() {
+        while let Some(part) = parts.pop() {
             let works = part.iter().map(|entry| &entry.work).collect();
             let error = match self.attempt(connection, works).await {
                 Ok(answers) => {
@@ -214,17 +254,8 @@ impl<F: Flush> Lane<F> {
                     tokio::time::sleep(jitter(wait)).await;
                     parts.push(part);
                 }
-                // What is held up holds up nothing else of its flush, and comes last.
-                Trouble::Data | Trouble::Held if part.len() > 1 => {
-                    let second = part.split_off(part.len() / 2);
-                    parts.push(second);
-                    parts.push(part);
-                }
-                Trouble::Held if begun.elapsed() > REPEAT_FOR => self.refuse(part, &given_up(&error)),
-                Trouble::Held => {
-                    metrics::counter!("dacapo_flush_repeats_total", "lane" => F::LANE).increment(1);
-                    parts.insert(0, part);
-                }
+                Trouble::Held => self.held_up(part, &error, &mut parts),
+                Trouble::Data if part.len() > 1 => split(part, &mut parts),
                 Trouble::Data => self.refuse(part, &data(&error)),
                 Trouble::Lost => {
                     *connection = None;
@@ -237,6 +268,27 @@ impl<F: Flush> Lane<F> {
                 }
             }
         }
+    }
+
+    /// Sees to it that what is held up holds up nothing else: it goes to the side lane, and comes last there, or where it
+    /// may not be overtaken.
+    fn held_up(&self, mut part: Vec<Entry<F>>, error: &sqlx::Error, parts: &mut Vec<Vec<Entry<F>>>) {
+        metrics::counter!("dacapo_flush_repeats_total", "lane" => F::LANE).increment(1);
+        let now = Instant::now();
+        let since = part.iter_mut().map(|entry| *entry.held_since.get_or_insert(now)).min();
+        match &self.side {
+            Some(side) => side.put_back(part),
+            None if part.len() > 1 => split(part, parts),
+            None if since.is_some_and(|since| since.elapsed() > REPEAT_FOR) => self.refuse(part, &given_up(error)),
+            None if F::MAY_BE_OVERTAKEN => self.put_back(part),
+            None => parts.insert(0, part),
+        }
+    }
+
+    /// Puts what was not written behind all that waits, even when no further work is taken.
+    fn put_back(&self, part: Vec<Entry<F>>) {
+        self.lock().entries.extend(part);
+        self.filled.notify_one();
     }
 
     fn refuse(&self, part: Vec<Entry<F>>, error: &StoreError) {
@@ -283,6 +335,13 @@ impl<F: Flush> Lane<F> {
         metrics::counter!("dacapo_flushes_total", "lane" => F::LANE).increment(1);
         Ok(answers)
     }
+}
+
+/// Flushes two halves one after the other, in their order.
+fn split<F: Flush>(mut part: Vec<Entry<F>>, parts: &mut Vec<Vec<Entry<F>>>) {
+    let second = part.split_off(part.len() / 2);
+    parts.push(second);
+    parts.push(part);
 }
 
 async fn disconnect<F: Flush>(connection: &mut Option<Speaker>) {

@@ -63,6 +63,7 @@ impl Flush for Report {
     type Answer = ReportOutcome;
     type Outcome = StoreResult<ReportOutcome>;
     const LANE: &'static str = "report";
+    const MAY_BE_OVERTAKEN: bool = false;
 
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
         let count = queue.len().min(FLUSH_ITEMS_MAX);

@@ -56,6 +56,7 @@ impl Flush for Send {
     type Answer = SendOutcome;
     type Outcome = StoreResult<SendOutcome>;
     const LANE: &'static str = "send";
+    const MAY_BE_OVERTAKEN: bool = false;
 
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
         let count = queue.len().min(FLUSH_ITEMS_MAX);

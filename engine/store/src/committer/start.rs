@@ -185,6 +185,7 @@ impl Flush for Start {
     type Answer = Answered;
     type Outcome = StoreResult<StartOutcome>;
     const LANE: &'static str = "start";
+    const MAY_BE_OVERTAKEN: bool = true;
 
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
         let mut taken = take_one_per_run(queue, |entry| entry.work.start.transition.key);

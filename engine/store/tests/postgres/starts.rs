@@ -227,3 +227,32 @@ async fn a_start_that_is_held_up_holds_up_none_of_its_flush() {
     drop(holder);
     database.finish().await;
 }
+
+/// A workflow id that somebody holds for long holds up none of those that are started meanwhile, and closing the store waits
+/// for its start.
+#[tokio::test]
+async fn starts_that_are_held_up_let_later_ones_pass() {
+    let database = Database::new().await;
+    let store = database.another().await;
+    let mut holder = held_id(&database, "held").await;
+    // Several of them, so that each has to be found among the others.
+    let held = futures_util::future::join_all((0..3).map(|_| start(&store, request("held"))));
+    let meanwhile = async {
+        until_somebody_waits(&database).await;
+        let began = std::time::Instant::now();
+        for number in 0..20 {
+            assert_eq!(start(&store, request(&format!("free-{number}"))).await, StartOutcome::Started);
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "they waited for what is held up");
+        let closing = store.close();
+        let let_go = async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+        };
+        tokio::join!(closing, let_go);
+    };
+    let (outcomes, ()) = tokio::join!(held, meanwhile);
+    let started = outcomes.iter().filter(|outcome| **outcome == StartOutcome::Started).count();
+    assert_eq!(started, 1, "{outcomes:?}");
+    database.finish().await;
+}

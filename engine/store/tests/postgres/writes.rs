@@ -350,3 +350,31 @@ async fn a_corrupt_history_stops_its_run_and_no_other() {
     assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
     database.store.close().await;
 }
+
+/// A row that somebody locks by hand holds up one run, and none of the others that its worker has.
+#[tokio::test]
+async fn a_run_that_somebody_locks_holds_up_no_other_run() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut locked = waiting_run(store, worker, "locked").await;
+    let mut others = Vec::new();
+    for number in 0..20 {
+        others.push(waiting_run(store, worker, &format!("other-{number}")).await);
+    }
+    let by = format!("SELECT FROM dacapo.runs_open WHERE run_id = '{}' FOR UPDATE", locked.key().run_id);
+    let mut holder = blocked(&database, &by).await;
+    let held = locked.go(store, vec![signal("x")], vec![complete()]);
+    let meanwhile = async {
+        until_somebody_waits(&database).await;
+        let began = std::time::Instant::now();
+        for other in &mut others {
+            assert!(matches!(other.go(store, vec![signal("x")], vec![complete()]).await, WriteOutcome::Applied));
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "they waited for the run that is locked");
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(held, meanwhile);
+    assert!(matches!(outcome, WriteOutcome::Applied), "{outcome:?}");
+    database.finish().await;
+}
