@@ -90,7 +90,7 @@ impl PgStore {
             return Ok(Ok(Tried::Done(BranchOutcome::Duplicate { run })));
         }
         let mut replaced = None;
-        let now = self.hints.now();
+        let (now, unsaid) = (self.hints.now(), self.hints.unsaid());
         let successor = match source {
             Source::Open(loaded) => {
                 let run = loaded.key;
@@ -99,7 +99,7 @@ impl PgStore {
                     Err(refused) => return Ok(Ok(Tried::Done(BranchOutcome::Refused(refused)))),
                 };
                 let Some(successor) = transition.successor.clone() else { return Ok(Ok(Tried::Overtaken)) };
-                let verdict = flush_transition(&mut transaction, transition, owner, owner_epoch, &self.hints).await?;
+                let verdict = flush_transition(&mut transaction, transition, owner, owner_epoch, &unsaid).await?;
                 if verdict != Verdict::Applied || !remember(&mut transaction, branch, &successor).await? {
                     return Ok(Ok(Tried::Overtaken));
                 }
@@ -124,6 +124,7 @@ impl PgStore {
         };
         let event_id = record(&mut transaction, branch, &successor).await?;
         transaction.commit().await?;
+        self.hints.say(&unsaid);
         tell(&self.hints, &successor, replaced);
         Ok(Ok(Tried::Done(BranchOutcome::Branched { run: successor.request.key(), event_id })))
     }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     PgStore,
-    committer::{Begun, Care, Delivery, deliver, json, start_all, wake},
+    committer::{Begun, Care, deliver, json, start_all, wake},
     error::{Trouble, corrupt, store_error, trouble},
     hints::Hints,
     ownership::key,
@@ -187,10 +187,10 @@ impl Post {
             taken.push(Taken { source, row, delivered: None, in_the_way: None });
         }
         leave_later_starts(&mut taken);
-        let begun =
-            start_all(&mut transaction, wanted_starts(&taken, self.hints.now()), &self.care, &self.hints).await?;
+        let unsaid = self.hints.unsaid();
+        let begun = start_all(&mut transaction, wanted_starts(&taken, unsaid.now()), &self.care, &unsaid).await?;
         let signalled = note_starts(&mut taken, &begun)?;
-        let wakes = send_all(&mut transaction, &mut taken).await?;
+        send_all(&mut transaction, &mut taken, &unsaid).await?;
         let done: Vec<&Taken> = taken.iter().filter(|taken| taken.delivered.is_some()).collect();
         sqlx::query(REMOVE)
             .bind(done.iter().map(|it| it.source.shard.0).collect::<Vec<_>>())
@@ -201,10 +201,10 @@ impl Post {
         for undelivered in done.iter().filter(|it| it.is_undelivered()) {
             keep(&mut transaction, undelivered).await?;
         }
+        begun.hand_over(&mut transaction).await?;
         transaction.commit().await?;
         self.removed.note(Queue::Outbox, done.len());
-        begun.hint(&self.hints);
-        wakes.iter().for_each(|delivery| delivery.hint(&self.hints));
+        self.hints.say(&unsaid);
         for run in signalled {
             if let Err(error) = self.wake(run).await {
                 tracing::debug!(%error, "a hint was lost; the renewals of leases make up for it");
@@ -382,8 +382,8 @@ impl InTheWay {
     }
 }
 
-/// Puts messages and answers into inboxes. Gives whom to wake after the commit.
-async fn send_all(connection: &mut PgConnection, taken: &mut Vec<Taken>) -> Result<Vec<Delivery>, Trying> {
+/// Puts messages and answers into inboxes. Whom the caller has to wake after the commit is in `unsaid`.
+async fn send_all(connection: &mut PgConnection, taken: &mut Vec<Taken>, unsaid: &Hints) -> Result<(), Trying> {
     let targets = targets(connection, taken).await?;
     let mut runs: Vec<RunKey> = taken.iter().map(|it| it.source).chain(targets.values().copied()).collect();
     runs.sort_unstable();
@@ -408,7 +408,6 @@ async fn send_all(connection: &mut PgConnection, taken: &mut Vec<Taken>) -> Resu
         }
     }
     let messages: Vec<(RunKey, &Message)> = letters.iter().map(|(_, run, message)| (*run, message)).collect();
-    let mut wakes = Vec::new();
     if !messages.is_empty() {
         let delivery = deliver(connection, &messages).await?;
         for (at, (place, _, _)) in letters.iter().enumerate() {
@@ -419,7 +418,7 @@ async fn send_all(connection: &mut PgConnection, taken: &mut Vec<Taken>) -> Resu
             };
             taken[*place].delivered = Some(Delivered::of_send(&outcome));
         }
-        wakes.push(delivery);
+        delivery.hint(unsaid);
     }
     // A row behind one that is held up waits with it, even a start that was made: it is made again then, as a duplicate.
     taken.retain(|it| !held_up.contains(&it.source) || it.delivered.is_some() && it.row.message().is_some());
@@ -430,9 +429,9 @@ async fn send_all(connection: &mut PgConnection, taken: &mut Vec<Taken>) -> Resu
         .collect();
     if !answers.is_empty() {
         let answers: Vec<(RunKey, &Message)> = answers.iter().map(|(run, message)| (*run, message)).collect();
-        wakes.push(deliver(connection, &answers).await?);
+        deliver(connection, &answers).await?.hint(unsaid);
     }
-    Ok(wakes)
+    Ok(())
 }
 
 /// Finds the runs that rows with messages are meant for.

@@ -26,6 +26,10 @@ use crate::{
 const LOCK_WORKER: &str = "SELECT dead, lease_until < clock_timestamp() AS lapsed, identity FROM dacapo.workers
     WHERE worker = $1 FOR UPDATE";
 
+/// Nobody chooses it any more for starts, each of which holds its row for a moment; many of them could go on for as long.
+const CHOOSE_NO_MORE: &str = "UPDATE dacapo.workers SET takes_until = NULL
+    WHERE worker = $1 AND takes_until IS NOT NULL AND ($2 OR lease_until < clock_timestamp())";
+
 const MARK_DEAD: &str = "UPDATE dacapo.workers SET dead = true WHERE worker = $1";
 
 /// Without an order: what waits for no lock needs none. No index knows owners, so this reads the table up to as many runs
@@ -69,6 +73,7 @@ impl PgStore {
     /// Takes over one batch. 0: nothing is left.
     pub(crate) async fn take_over_batch(&self, dead: WorkerId, limit: i64) -> StoreResult<u64> {
         let vanished = self.has_vanished(dead).await?;
+        sqlx::query(CHOOSE_NO_MORE).bind(dead.0).bind(vanished).execute(&self.hot).await.map_err(store_error)?;
         let mut transaction = self.hot.begin().await.map_err(store_error)?;
         let row = sqlx::query(LOCK_WORKER).bind(dead.0).fetch_optional(&mut *transaction).await.map_err(store_error)?;
         let Some(row) = row else { return Ok(0) };

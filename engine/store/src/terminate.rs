@@ -22,9 +22,11 @@ impl PgStore {
     /// Closes an unowned run, or leaves the order in its owner's inbox.
     pub(crate) async fn terminate_run(&self, run: RunKey, message: Message) -> StoreResult<SendOutcome> {
         let mut transaction = self.hot.begin().await.map_err(store_error)?;
-        let closed = close_locked(&mut transaction, run, message.clone(), &self.hints, false);
+        let unsaid = self.hints.unsaid();
+        let closed = close_locked(&mut transaction, run, message.clone(), &unsaid, false);
         if closed.await.map_err(store_error)?? {
             transaction.commit().await.map_err(store_error)?;
+            self.hints.say(&unsaid);
             self.hints.closed(run);
             self.hints.send();
             return Ok(SendOutcome::Accepted);
@@ -43,12 +45,12 @@ impl PgStore {
 
 /// Closes a run whose row it locks, in a transaction of the caller's: takes in what waits in the inbox, then terminates.
 /// A run with an owner is closed only when the caller says so; the owner's next write is then fenced out. `false`: the
-/// run is not open, or has an owner.
+/// run is not open, or has an owner. What the caller has to tell after the commit is in `unsaid`.
 pub(crate) async fn close_locked(
     connection: &mut PgConnection,
     run: RunKey,
     message: Message,
-    hints: &Hints,
+    unsaid: &Hints,
     even_owned: bool,
 ) -> Result<StoreResult<bool>, sqlx::Error> {
     let row = sqlx::query(LOCK).bind(run.shard.0).bind(run.run_id.0).fetch_optional(&mut *connection).await?;
@@ -70,7 +72,7 @@ pub(crate) async fn close_locked(
     for (activity, _) in &loaded.activities {
         folded.restore_activity(activity);
     }
-    let mut turn = Turn::begin(&mut folded, hints.now());
+    let mut turn = Turn::begin(&mut folded, unsaid.now());
     for waiting in loaded.inbox {
         turn.message(waiting);
     }
@@ -81,7 +83,7 @@ pub(crate) async fn close_locked(
     };
     turn.terminate(id, reason, identity);
     let transition = turn.finish();
-    match flush_transition(connection, transition, owner, loaded.owner_epoch, hints).await? {
+    match flush_transition(connection, transition, owner, loaded.owner_epoch, unsaid).await? {
         Verdict::Applied => Ok(Ok(true)),
         refused => {
             let problem = format!("run {} cannot be closed under its lock: {refused:?}", run.run_id);

@@ -244,18 +244,19 @@ fn hint_between(transition: &Transition, between: &EncodedBetween, hints: &Hints
     }
 }
 
-/// Writes one transition outside the lanes, in a transaction of the caller's that holds the run's row.
+/// Writes one transition outside the lanes, in a transaction of the caller's that holds the run's row. What the caller has
+/// to tell after the commit is in `unsaid`.
 pub(crate) async fn flush_transition(
     connection: &mut PgConnection,
     transition: Transition,
     owner: Option<WorkerId>,
     owner_epoch: i32,
-    hints: &Hints,
+    unsaid: &Hints,
 ) -> Result<Verdict, sqlx::Error> {
     let encoded = Encoded::new(transition, owner, owner_epoch);
-    let verdict = flush(connection, &[&encoded], hints).await?[0];
+    let verdict = flush(connection, &[&encoded], unsaid).await?[0];
     if let Some(between) = encoded.between.as_ref().filter(|_| verdict == Verdict::Applied) {
-        hint_between(&encoded.transition, between, hints);
+        hint_between(&encoded.transition, between, unsaid);
     }
     Ok(verdict)
 }

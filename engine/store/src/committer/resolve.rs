@@ -192,7 +192,8 @@ async fn replace(
     // The same start always carries the same id, so that a resend finds what it did.
     let message = Message { id: MessageId(request.run_id.0), body };
     let mut transaction = connection.begin().await?;
-    match close_locked(&mut transaction, existing, message, hints, true).await? {
+    let unsaid = hints.unsaid();
+    match close_locked(&mut transaction, existing, message, &unsaid, true).await? {
         Ok(true) => {}
         Ok(false) => return Ok(None),
         Err(error) => return Ok(Some(Err(error))),
@@ -203,6 +204,7 @@ async fn replace(
         Some(refused) if !refused.is_empty() => Ok(None),
         Some(_) => {
             transaction.commit().await?;
+            hints.say(&unsaid);
             hints.closed(existing);
             Ok(Some(Ok(StartOutcome::Started)))
         }

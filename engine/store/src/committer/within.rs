@@ -1,9 +1,13 @@
 //! Starts within a transaction of the caller's. Nobody may hear of them before it commits.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use dacapo_core::{
-    RunKey, TaskQueue, Timestamp,
+    RunKey,
     store::{StartOutcome, StartWrite, StoreResult},
 };
 use sqlx::{PgConnection, Row};
@@ -15,6 +19,11 @@ use super::{
     start::{Care, EncodedStart, START_PARAMETERS, arguments, order, start_together},
 };
 use crate::hints::Hints;
+
+/// Handing over that is committed within this time counts from its statement.
+const SHORT: Duration = Duration::from_millis(100);
+
+const HAND_NOW: &str = "UPDATE dacapo.handed SET handed_at = clock_timestamp() WHERE worker = $1 AND handed_id = $2";
 
 /// As a start with what only transitions between runs have, for a run that nobody owns and that has activities all the same.
 static START_BRANCH: LazyLock<String> = LazyLock::new(|| {
@@ -29,32 +38,33 @@ static START_BRANCH: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What became of starts, and who is to hear of them once their transaction has committed.
+/// What became of starts.
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     pub(crate) outcomes: HashMap<RunKey, StoreResult<StartOutcome>>,
-    /// With whom those are that were started.
-    handed: Option<Handed>,
-    /// Where they wait if they are with nobody, and from when on.
-    ready: Vec<(TaskQueue, Timestamp)>,
+    /// With whom they are, and since when.
+    handed: Option<(Handed, Instant)>,
 }
 
 impl Begun {
-    /// Notes for the next hints who is to look.
-    pub(crate) fn hint(&self, hints: &Hints) {
-        if let Some(Handed { worker, number }) = self.handed {
-            hints.handed(worker, number);
+    /// To be called before the commit. How long a start lies is counted from when its worker could see it: it tells whether
+    /// that one is late, and whether others are to have it.
+    pub(crate) async fn hand_over(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let Some((Handed { worker, number }, since)) = self.handed else { return Ok(()) };
+        if since.elapsed() < SHORT {
+            return Ok(());
         }
-        self.ready.iter().for_each(|(queue, ready_at)| hints.runs_ready(queue, *ready_at));
+        sqlx::query(HAND_NOW).bind(worker.0).bind(number).execute(connection).await.map(drop)
     }
 }
 
-/// Starts runs without an owner: for a worker that takes all of them, or for whoever claims them.
+/// Starts runs without an owner: for a worker that takes all of them, or for whoever claims them. Whom the caller has to tell
+/// after the commit is in `unsaid`.
 pub(crate) async fn start_all(
     connection: &mut PgConnection,
     starts: Vec<StartWrite>,
     care: &Care,
-    hints: &Hints,
+    unsaid: &Hints,
 ) -> Result<Begun, sqlx::Error> {
     if starts.is_empty() {
         return Ok(Begun::default());
@@ -63,16 +73,22 @@ pub(crate) async fn start_all(
     items.sort_unstable_by(|a, b| order(&a.start).cmp(&order(&b.start)));
     let works: Vec<&EncodedStart> = items.iter().collect();
     let optimistic = care.is_optimistic(&works);
-    let (refused, handed) = start_together(connection, &works, hints.now(), optimistic).await?.unwrap_or_default();
+    let (refused, handed) = start_together(connection, &works, unsaid.now(), optimistic).await?.unwrap_or_default();
     care.refused(&refused);
-    let mut begun = Begun { handed, ..Begun::default() };
+    let mut begun = Begun { handed: handed.map(|handed| (handed, Instant::now())), ..Begun::default() };
+    if let Some(Handed { worker, number }) = handed {
+        unsaid.handed(worker, number);
+    }
     for (place, work) in works.iter().enumerate() {
-        let outcome = match refused.contains(&place) {
-            true => resolve(connection, work, hints).await?,
+        let stood_in_the_way = refused.contains(&place);
+        let outcome = match stood_in_the_way {
+            true => resolve(connection, work, unsaid).await?,
             false => Ok(StartOutcome::Started),
         };
-        if let (Ok(StartOutcome::Started), None) = (&outcome, handed) {
-            begun.ready.push((work.start.request.task_queue.clone(), work.start.ready_at));
+        if let Ok(StartOutcome::Started) = outcome
+            && (stood_in_the_way || handed.is_none())
+        {
+            unsaid.runs_ready(&work.start.request.task_queue, work.start.ready_at);
         }
         begun.outcomes.insert(work.start.transition.key, outcome);
     }

@@ -72,6 +72,8 @@ enum Later {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Whether nobody hears what is said here: see [`Hints::unsaid`].
+    holds_back: bool,
     board: HintBoard,
     own_workers: Mutex<HashSet<WorkerId>>,
     /// What nobody was told yet.
@@ -287,8 +289,25 @@ impl Hints {
         lock(&self.shared.news).worker_gone = true;
     }
 
+    /// A pad for what a transaction under way changes: nobody hears of it before [`Hints::say`].
+    pub(crate) fn unsaid(&self) -> Self {
+        let clock_offset = AtomicI64::new(self.shared.clock_offset.load(Ordering::Relaxed));
+        Self { shared: Arc::new(Shared { holds_back: true, clock_offset, ..Shared::default() }) }
+    }
+
+    /// Says what stands on a pad, with the next [`Hints::send`].
+    pub(crate) fn say(&self, unsaid: &Self) {
+        lock(&self.shared.news).merge(mem::take(&mut *lock(&unsaid.shared.news)));
+        for (at, whats) in mem::take(&mut *lock(&unsaid.shared.later)) {
+            whats.into_iter().for_each(|what| self.ready(at, what));
+        }
+    }
+
     /// Tells this process what was said since the last time, and lets the sending task tell others.
     pub(crate) fn send(&self) {
+        if self.shared.holds_back {
+            return;
+        }
         let news = mem::take(&mut *lock(&self.shared.news));
         if !news.is_empty() {
             self.tell_here(&news);
@@ -410,6 +429,7 @@ impl News {
         self.updated.extend(news.updated);
         self.ended.extend(news.ended);
         self.worker_gone |= news.worker_gone;
+        self.outbox |= news.outbox;
         self.everything |= news.everything;
         if self.closed.len() + self.ended.len() + self.updated.len() > BACKLOG_MAX {
             self.closed.clear();

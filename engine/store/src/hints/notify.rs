@@ -59,7 +59,9 @@ impl Notifier {
             if !outgoing.is_empty() {
                 return Some(outgoing);
             }
+            // What was said last before the end is sent, too.
             tokio::select! {
+                biased;
                 () = self.hints.shared.filled.notified() => {}
                 () = sleep(next_later) => {}
                 () = self.stop.cancelled() => return None,

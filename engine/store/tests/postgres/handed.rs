@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use dacapo_core::{
-    Namespace, RunKey, StartWorkflow, Store, WorkerId,
+    IdConflictPolicy, Namespace, RunKey, StartWorkflow, Store, WorkerId,
+    outbox::OutboxBody,
     store::{BeatInterest, HandedStarts, Hint, LoadedRun, SendOutcome, StartOutcome, WorkerRegistration, WriteOutcome},
 };
 use dacapo_store::PgStore;
@@ -287,13 +288,18 @@ async fn a_message_for_a_run_that_was_not_taken_yet_comes_with_it() {
 }
 
 /// A parent that wants three children started, of which `there` is the workflow id of another run.
-async fn parent_of_three(database: &Database, worker: WorkerId) -> Owned {
+async fn parent_of_three(database: &Database, worker: WorkerId, if_open: IdConflictPolicy) -> Owned {
     let store = &database.store;
     assert_eq!(start_as(store, request("there"), Some(worker)).await.unwrap(), StartOutcome::Started);
     let mut parent = waiting_run(store, worker, "parent").await;
     let children = ["first", "second", "there"].into_iter().zip(1..).map(|(id, child_id)| start_child(child_id, id));
-    let commands = children.collect();
-    assert!(matches!(parent.go(store, vec![signal("go")], commands).await, WriteOutcome::Applied));
+    let mut transition = parent.step(store, vec![signal("go")], children.collect()).await;
+    for row in &mut transition.outbox {
+        if let OutboxBody::Start(start) = &mut row.body {
+            start.conflict_policy = if_open;
+        }
+    }
+    assert!(matches!(parent.write(store, transition).await, WriteOutcome::Applied));
     parent
 }
 
@@ -301,7 +307,7 @@ async fn parent_of_three(database: &Database, worker: WorkerId) -> Owned {
 async fn what_a_run_wants_started_goes_to_a_worker_too_without_what_was_there() {
     let database = Database::new().await;
     let (near, far) = (&database.store, database.another().await);
-    let parent = parent_of_three(&database, register(near).await).await;
+    let parent = parent_of_three(&database, register(near).await, IdConflictPolicy::Fail).await;
     let mut heard = far.hints();
     let worker = taker(&far).await;
     hear(&mut heard, |hint| *hint == Hint::Everything).await;
@@ -325,7 +331,8 @@ async fn a_delivery_that_fails_hands_nothing_over_and_nobody_hears_of_it() {
     let database = Database::new().await;
     let store = &database.store;
     let worker = taker(store).await;
-    parent_of_three(&database, worker).await;
+    // One of them ends a run, of which nobody may hear either.
+    parent_of_three(&database, worker, IdConflictPolicy::TerminateExisting).await;
     let runs = database.count("dacapo.runs_open").await;
     database
         .sql(
@@ -343,14 +350,65 @@ async fn a_delivery_that_fails_hands_nothing_over_and_nobody_hears_of_it() {
     assert!(matches!(other.go(store, vec![signal("x")], vec![complete()]).await, WriteOutcome::Applied));
     loop {
         match heard.next().await {
-            Hint::Handed(_) | Hint::RunsReady(_) => panic!("there is nothing to take"),
-            Hint::Closed(_) | Hint::Ended(_) => break,
+            Hint::Handed(_) | Hint::RunsReady(_) | Hint::Outbox => panic!("there is nothing to take"),
+            Hint::Closed(runs) => assert_eq!(runs, [other.key()]),
+            Hint::Ended(ends) => {
+                assert_eq!(ends[0].0, other.key());
+                break;
+            }
             _ => {}
         }
     }
     database.sql("DROP FUNCTION dacapo.breaks CASCADE").await;
     assert_eq!(store.deliver_outbox(200).await.unwrap(), 3);
+    // That which took another's place is nobody's, and everybody hears of it.
+    hear(&mut heard, |hint| matches!(hint, Hint::Handed(_))).await;
     assert_eq!(take(store, worker).await.len(), 2);
+    assert_eq!(store.claim_runs(worker, &claim_of(10)).await.unwrap().runs.len(), 1);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_start_that_takes_anothers_place_is_heard_of_beside_those_that_are_handed_over() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = taker(store).await;
+    parent_of_three(&database, worker, IdConflictPolicy::TerminateExisting).await;
+    let mut heard = store.hints();
+    assert_eq!(store.deliver_outbox(200).await.unwrap(), 3);
+    let (mut handed, mut ready, mut closed) = (false, false, false);
+    let all = async {
+        while !(handed && ready && closed) {
+            match heard.next().await {
+                Hint::Handed(_) => handed = true,
+                Hint::RunsReady(_) => ready = true,
+                Hint::Closed(_) => closed = true,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), all).await.expect("everybody hears of what became of them");
+    database.finish().await;
+}
+
+/// Whoever is slow to commit makes no worker late, and takes nothing from it.
+#[tokio::test]
+async fn starts_lie_from_the_end_of_their_delivery_on() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = taker(store).await;
+    let parent = parent_of_three(&database, worker, IdConflictPolicy::Fail).await;
+    let by = format!("SELECT FROM dacapo.runs_open WHERE run_id = '{}' FOR UPDATE", parent.key().run_id);
+    let mut holder = blocked(&database, &by).await;
+    let let_go = async {
+        until_somebody_waits(&database).await;
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    };
+    assert_eq!(tokio::join!(store.deliver_outbox(200), let_go).0.unwrap(), 3);
+    let taken = store.take_handed(worker, &HandedStarts::Oldest(1_000)).await.unwrap();
+    assert_eq!(taken.runs.len(), 2);
+    assert!(taken.waited < Duration::from_millis(1_000), "{:?}", taken.waited);
     database.finish().await;
 }
 
@@ -359,7 +417,7 @@ async fn what_a_run_wants_started_is_for_anybody_where_no_worker_takes_it() {
     let database = Database::new().await;
     let store = &database.store;
     let worker = register(store).await;
-    parent_of_three(&database, worker).await;
+    parent_of_three(&database, worker, IdConflictPolicy::Fail).await;
     let mut heard = store.hints();
     assert_eq!(store.deliver_outbox(200).await.unwrap(), 3);
     hear(&mut heard, |hint| *hint == Hint::RunsReady(QUEUE.into())).await;

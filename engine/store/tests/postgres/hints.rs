@@ -58,3 +58,21 @@ async fn a_hint_for_later_comes_then() {
     assert_eq!(store.claim_runs(worker, &claim_of(1)).await.unwrap().runs.len(), 1);
     database.finish().await;
 }
+
+/// Whoever writes and leaves says so before: otherwise others would find out with the next renewal of a lease.
+#[tokio::test]
+async fn what_is_written_last_is_told_before_a_process_ends() {
+    let database = Database::new().await;
+    let mut heard = database.store.hints();
+    register(&database.store).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    for number in 0..20 {
+        let leaves = database.another().await;
+        // Two of them, because one start by itself takes its news along.
+        let (first, second) = (request(&format!("a{number}")), request(&format!("b{number}")));
+        tokio::join!(start(&leaves, first), start(&leaves, second));
+        leaves.close().await;
+        hear(&mut heard, |hint| *hint == Hint::RunsReady(QUEUE.into())).await;
+    }
+    database.finish().await;
+}
