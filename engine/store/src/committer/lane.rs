@@ -239,8 +239,26 @@ impl<F: Flush> Lane<F> {
         // The last one is next, so that the order survives a split.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
+            let open = match self.connected(connection).await {
+                Ok(open) => open,
+                // Nothing was sent, so nothing is in doubt: it waits for a connection as it would for its turn.
+                Err(error) if begun.elapsed() < REPEAT_FOR => {
+                    if wait == RECONNECT_WAIT {
+                        tracing::warn!(lane = F::LANE, items = part.len(), %error, "no connection; it is tried again");
+                    }
+                    parts.push(part);
+                    tokio::time::sleep(jitter(wait)).await;
+                    wait = (wait * 2).min(RECONNECT_WAIT_MAX);
+                    continue;
+                }
+                Err(error) => {
+                    let again = self.lost(part, &error, begun);
+                    parts.extend((!again.is_empty()).then_some(again));
+                    continue;
+                }
+            };
             let works = part.iter().map(|entry| &entry.work).collect();
-            let error = match self.attempt(connection, works).await {
+            let error = match self.attempt(open, works).await {
                 Ok(answers) => {
                     wait = RECONNECT_WAIT;
                     self.flush.answer(part.into_iter().zip(answers).collect());
@@ -314,15 +332,14 @@ impl<F: Flush> Lane<F> {
         again
     }
 
-    async fn attempt(
-        &self,
-        connection: &mut Option<Speaker>,
-        works: Vec<&F::Work>,
-    ) -> Result<Vec<F::Answer>, sqlx::Error> {
-        let open = match connection {
-            Some(open) => open,
-            None => connection.insert(self.hints.speaker(&self.options).await?),
-        };
+    async fn connected<'a>(&self, connection: &'a mut Option<Speaker>) -> Result<&'a mut Speaker, sqlx::Error> {
+        match connection {
+            Some(open) => Ok(open),
+            None => Ok(connection.insert(self.hints.speaker(&self.options).await?)),
+        }
+    }
+
+    async fn attempt(&self, open: &mut Speaker, works: Vec<&F::Work>) -> Result<Vec<F::Answer>, sqlx::Error> {
         let begun = Instant::now();
         let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.flush.flush(&mut open.connection, &works)).await;
         let answers = flushed.unwrap_or_else(|_| {

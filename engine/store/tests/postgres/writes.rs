@@ -5,8 +5,11 @@ use dacapo_core::{
     command::Command,
     event::WorkflowTaskFailedCause,
     failure::Failure,
-    store::{ReleaseOutcome, ReleaseRun, RunsPart, SendOutcome, StoreError, WriteOutcome},
+    store::{ReleaseOutcome, ReleaseRun, RunsPart, SendOutcome, StartOutcome, StoreError, WriteOutcome},
 };
+
+use dacapo_devpg::Cluster;
+use sqlx::Connection;
 
 use crate::common::*;
 
@@ -376,5 +379,32 @@ async fn a_run_that_somebody_locks_holds_up_no_other_run() {
     };
     let (outcome, ()) = tokio::join!(held, meanwhile);
     assert!(matches!(outcome, WriteOutcome::Applied), "{outcome:?}");
+    database.finish().await;
+}
+
+/// While the server takes no connection nothing is sent, so nothing is in doubt.
+#[tokio::test]
+async fn a_write_waits_for_a_connection() {
+    let database = Database::new().await;
+    let store = database.another().await;
+    let worker = register(&store).await;
+    assert_eq!(start(&database.store, request("a")).await, StartOutcome::Started);
+    let mut owned = Owned::claim(&store, worker).await;
+    let transition = owned.step(&store, vec![], vec![complete()]).await;
+    let mut elsewhere = sqlx::PgConnection::connect(&Cluster::shared_for_tests().unwrap().url()).await.unwrap();
+    let mut inside = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut inside).await.unwrap();
+    let mut allow = async |connections: bool| {
+        let text = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {connections}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut elsewhere).await.unwrap();
+    };
+    allow(false).await;
+    let allowed = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        allow(true).await;
+    };
+    let (outcome, ()) = tokio::join!(owned.write(&store, transition), allowed);
+    assert!(matches!(outcome, WriteOutcome::Applied), "{outcome:?}");
+    store.close().await;
     database.finish().await;
 }
