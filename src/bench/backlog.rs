@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     postgres::{Claims, Ends},
+    progress::Lasts,
     report::{Figures, rounded},
     stage::Stage,
     workers::Until,
@@ -28,7 +29,7 @@ struct ClaimsAt {
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let runs = stage.plan.size();
     let body = Payload::encode("input", &stage.body())?;
-    stage.phase(&format!("enqueueing {runs} workflows"), Some(runs));
+    stage.phase(&format!("enqueueing {runs} workflows"), Lasts::Completions(runs));
     let before_starts = stage.spent();
     let starts = stream::iter(0..runs).map(Ok).try_for_each_concurrent(stage.plan.in_flight, async |_| {
         stage.start("bench.noop", body.clone()).await?;
@@ -42,7 +43,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
 
     let closed_before = stage.observer.closed_so_far().await?;
     stage.start_workers(Until::Serving).await?;
-    stage.phase(&format!("draining {runs} workflows"), Some(runs));
+    stage.phase(&format!("draining {runs} workflows"), Lasts::Completions(runs));
     let before = stage.spent();
     let mut claims = Vec::new();
     let drained = async {

@@ -6,7 +6,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use dacapo_core::limits::{FLUSH_ITEMS_MAX, FLUSH_LANES};
@@ -28,6 +28,14 @@ const QUARTERS: u32 = 4;
 
 /// The bytes that one batch has at most, so that large payloads do not fill the memory.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What the names of schemas for this begin with; the rest is a uuid.
+const SCHEMA: &str = "dacapo_bench_";
+
+const SCHEMAS: &str = "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE $1";
+
+/// A schema that is older was left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
 
 /// What the database does at best.
 #[derive(Debug, Clone, Serialize)]
@@ -61,7 +69,8 @@ pub(super) async fn measure(database: &Database, sample: HistorySample, within: 
     let options: PgConnectOptions = database.options.url.parse()?;
     let options = options.application_name("dacapo bench floor").disable_statement_logging();
     let pool = PgPoolOptions::new().max_connections(FLUSH_LANES as u32).connect_with(options).await?;
-    let schema = format!("dacapo_bench_{}", Uuid::now_v7().simple());
+    sweep(&pool).await?;
+    let schema = format!("{SCHEMA}{}", Uuid::now_v7().simple());
     let made = make(&pool, &schema).await;
     let measured = match made {
         Ok(()) => parts(&pool, &schema, sample, within.min(MEASURE)).await,
@@ -73,6 +82,21 @@ pub(super) async fn measure(database: &Database, sample: HistorySample, within: 
     let floor = measured?;
     dropped?;
     Ok(floor)
+}
+
+/// Drops what measurements that were killed have left: none takes as long as this.
+async fn sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let names: Vec<String> = sqlx::query_scalar(SCHEMAS).bind(format!("{SCHEMA}%")).fetch_all(pool).await?;
+    for name in names {
+        let made = name.strip_prefix(SCHEMA).and_then(|id| Uuid::try_parse(id).ok()).and_then(|id| id.get_timestamp());
+        let Some((seconds, _)) = made.map(|made| made.to_unix()) else { continue };
+        let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap_or_default();
+        if age > LEFT_BEHIND {
+            // The name is that of a uuid.
+            sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {name} CASCADE"))).execute(pool).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn make(pool: &PgPool, schema: &str) -> Result<(), sqlx::Error> {

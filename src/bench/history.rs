@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     postgres::HistoryRow,
+    progress::Lasts,
     report::{Figures, rounded},
     stage::Stage,
     workers::Until,
@@ -23,7 +24,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Measures it.
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     stage.start_workers(Until::TakingStarts).await?;
-    stage.phase("two short runs to see how many events an activity makes", None);
+    stage.phase("two short runs to see how many events an activity makes", Lasts::Sometime);
     let [short, long] = [probe(stage, PROBES[0]).await?, probe(stage, PROBES[1]).await?];
     let each = (long - short) / (PROBES[1] - PROBES[0]);
     let rest = short.saturating_sub(each * PROBES[0]);
@@ -31,7 +32,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
         bail!("activities leave no events: {short} events with {}, {long} with {}", PROBES[0], PROBES[1]);
     }
     let activities = stage.plan.size().saturating_sub(rest) / each;
-    stage.phase(&format!("one run of {activities} activities"), Some(activities * each));
+    stage.phase(&format!("one run of {activities} activities"), Lasts::Completions(activities * each));
     let before = stage.spent();
     let input = Payload::encode("input", &Steps { steps: activities, body: stage.body() })?;
     let (run, execution) = stage.start("bench.sequence", input).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
+    progress::Lasts,
     report::{Figures, rounded},
     stage::Stage,
     workers::Until,
@@ -19,7 +20,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     stage.start_workers(Until::TakingStarts).await?;
     let runs = stage.plan.size();
     let waiters = stage.waiters(runs).await?;
-    stage.phase(&format!("{} s of nothing", stage.plan.duration.as_secs_f64()), None);
+    stage.phase(&format!("{} s of nothing", stage.plan.duration.as_secs_f64()), Lasts::Sometime);
     tokio::time::sleep(CALM).await;
     let counted = stage.observer.counters().await?;
     let before = stage.spent();

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    progress::Progress,
+    progress::{Lasts, Progress},
     report::{Figures, Latency},
     samples::Sampler,
     scenario::Scenario,
@@ -95,11 +95,11 @@ async fn window(
     let plan = stage.plan;
     let seconds = plan.duration.as_secs_f64();
     match plan.count {
-        Some(count) => stage.phase(&format!("{count} workflows"), Some(count)),
+        Some(count) => stage.phase(&format!("{count} workflows"), Lasts::Completions(count)),
         None => {
-            stage.phase(&format!("{} s of warm-up", plan.warm_up.as_secs_f64()), None);
-            working(load, tokio::time::sleep(plan.warm_up)).await?;
-            stage.phase(&format!("{seconds} s that count"), None);
+            stage.phase(&format!("{} s of warm-up", plan.warm_up.as_secs_f64()), Lasts::Time(plan.warm_up));
+            working(load, stage.or_interrupted(tokio::time::sleep(plan.warm_up))).await?;
+            stage.phase(&format!("{seconds} s that count"), Lasts::Time(plan.duration));
         }
     }
     let before = stage.spent();
@@ -112,10 +112,11 @@ async fn window(
             tokio::select! {
                 worked = finish(load) => worked?,
                 failed = sampled => failed?,
+                () = stage.interrupted.cancelled() => {}
             }
         }
         None => {
-            let end = tokio::time::sleep(plan.duration);
+            let end = stage.or_interrupted(tokio::time::sleep(plan.duration));
             let sampled = async {
                 tokio::select! {
                     () = end => Ok(()),
@@ -129,20 +130,27 @@ async fn window(
     let after = stage.spent();
     let memory = stage.peak_memory();
     flow.stop.store(true, Ordering::Relaxed);
-    stage.phase("finishing what is under way", None);
+    if stage.interrupted.is_cancelled() {
+        flow.tally.close();
+        stage.progress.line("interrupted: what was measured is checked and shown; once more stops at once");
+    }
+    stage.phase("finishing what is under way", Lasts::Sometime);
     finish(load).await?;
     let mut figures = Figures::new(workflows, after.since(&before), after.at - before.at);
     figures.activities = workflows * plan.scenario.activities();
-    figures.latency = Some(Latency::of(&flow.tally.window()));
+    figures.latency = Latency::of(&flow.tally.window());
     figures.all_workflows = flow.tally.done();
     figures.samples = sampler.samples;
     figures.peak_memory = memory;
-    if let Some(rate) = stage.options.rate
+    let (name, length) = (plan.scenario.name(), figures.elapsed.as_secs_f64());
+    if workflows == 0 {
+        stage.progress.line(&format!("{name}: nothing completed in a window of {length:.2} s; give more (--duration)"));
+    } else if let Some(rate) = stage.options.rate
         && figures.workflows_per_s() < rate * RATE_REACHED
     {
         stage.progress.line(&format!(
             "{}: {:.1} workflows/s completed of the {rate} that were asked for; the latencies tell how long they waited",
-            plan.scenario.name(),
+            name,
             figures.workflows_per_s()
         ));
     }

@@ -34,14 +34,17 @@ mod workflows;
 
 use std::{sync::Arc, time::Instant};
 
+use anyhow::anyhow;
 use dacapo_core::Namespace;
 use dacapo_runtime::Engine;
 use dacapo_store::{PgStore, PgStoreOptions};
+use tokio_util::sync::CancellationToken;
 
 use self::{
     floor::Floor,
     options::Plan,
     postgres::{HistorySample, Observer},
+    progress::Lasts,
     report::{Afterwards, Figures, Verify},
     scenario::Scenario,
     stage::Stage,
@@ -58,6 +61,10 @@ pub(crate) struct Database {
     pub(crate) namespace: Namespace,
     /// The server's process, when it is known.
     pub(crate) server_pid: Option<u32>,
+    /// What the workers are to log.
+    pub(crate) log: Option<String>,
+    /// Cancelled when the user wants no more.
+    pub(crate) interrupted: CancellationToken,
 }
 
 /// Measures every scenario of a plan, one after the other, and hands over each report; stops after one that left
@@ -74,12 +81,22 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     for plan in plans {
         let observer = Observer::connect(database).await?;
-        let report = Box::pin(measure(database, options, plan, &observer, progress)).await;
+        let measured = Box::pin(measure(database, options, plan, &observer, progress));
+        // A flow ends its window when it is interrupted, and is measured all the same.
+        let report = match plan.scenario.flows() {
+            true => measured.await,
+            false => tokio::select! {
+                report = measured => report,
+                () = database.interrupted.cancelled() => Err(anyhow!(
+                    "{} was interrupted; runs of it that are open stay so", plan.scenario.name()
+                )),
+            },
+        };
         observer.close().await;
         let report = report?;
         let is_clean = report.violations().is_empty();
         reports.push(report);
-        if !is_clean {
+        if !is_clean || database.interrupted.is_cancelled() {
             break;
         }
     }
@@ -103,17 +120,18 @@ async fn measure(
     let mut applications = vec![store_options.application_name.clone()];
     let url = store_options.url.clone();
     let engine = Engine::new(Arc::new(PgStore::connect(store_options).await?)).await?;
-    let stage = Stage::new((plan, options), (database.namespace.clone(), url, engine), (observer, progress));
+    let stage = Stage::new((plan, options), (database, url, engine), (observer, progress));
+    stage.warn_of_connections().await?;
     // After an error nothing is waited for: dropping the stage ends the workers.
     let figures = Box::pin(figures(&stage)).await?;
     applications.extend(stage.worker_applications());
     stage.stop_workers().await?;
     stage.engine.store().close().await;
-    stage.phase("reading the counters of Postgres", None);
+    stage.phase("reading the counters of Postgres", Lasts::Sometime);
     observer.gone(&applications).await?;
     let counters = observer.settled().await?.since(counted);
     let floor = floor_of(database, &stage).await?;
-    stage.phase("verifying everything that is stored", None);
+    stage.phase("verifying everything that is stored", Lasts::Sometime);
     let began = Instant::now();
     let found = database.store.verify().await?;
     let verify = Verify::new(&found, began.elapsed());
@@ -136,7 +154,7 @@ async fn figures(stage: &Stage<'_>) -> anyhow::Result<Figures> {
 /// The floor for histories like those that were just written; nothing where this user may not make a schema.
 async fn floor_of(database: &Database, stage: &Stage<'_>) -> anyhow::Result<Option<Floor>> {
     let Some(sample) = stage.observer.histories(&stage.queue).await? else { return Ok(None) };
-    stage.phase("measuring the database alone", None);
+    stage.phase("measuring the database alone", Lasts::Sometime);
     let sample = HistorySample { rows_per_run: sample.rows_per_run * stage.plan.scenario.runs() as f64, ..sample };
     match floor::measure(database, sample, stage.plan.duration).await {
         Ok(floor) => Ok(Some(floor)),

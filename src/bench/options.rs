@@ -50,13 +50,13 @@ pub(crate) struct BenchOptions {
     /// Threads for workflow code in each worker process
     #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = workflow_threads)]
     pub(super) workflow_threads: usize,
-    /// Workflows in flight, and calls in flight where a scenario prepares its runs: 2,000 unless told otherwise, 1,000
-    /// for `sequence`, 500 for `mixed`, 200 for `children`, 50 for `fanout`, 20 for `signals`, 1 for `latency`
+    /// Workflows in flight, in `backlog` starts, in `signals` runs: 2,000 unless told otherwise, 1,000 for `sequence`,
+    /// 500 for `mixed`, 200 for `children`, 50 for `fanout`, 20 for `signals`, 1 for `latency`
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = in_flight)]
     in_flight: Option<usize>,
-    /// Bytes of each input, activity input and result; `mixed` has its own
-    #[arg(long, default_value_t = 200, value_name = "BYTES", allow_negative_numbers = true, value_parser = payload)]
-    pub(super) payload: usize,
+    /// Bytes of each input, activity input and result: 200 unless told otherwise; `mixed` and `timers` have their own
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = payload)]
+    payload: Option<usize>,
     /// Seconds that count: 5 unless told otherwise, 10 for `idle`
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds_above_zero)]
     duration: Option<f64>,
@@ -78,7 +78,15 @@ pub(crate) struct BenchOptions {
     stall: f64,
 }
 
+/// The bytes of payloads unless told otherwise.
+const PAYLOAD: usize = 200;
+
 impl BenchOptions {
+    /// The bytes of each payload.
+    pub(super) fn payload(&self) -> usize {
+        self.payload.unwrap_or(PAYLOAD)
+    }
+
     /// The scenarios that were asked for, each with its size.
     ///
     /// # Errors
@@ -102,6 +110,16 @@ impl BenchOptions {
                 ));
             }
         }
+        // As a part of `all`, each takes what is meant for it.
+        for (option, given, fits) in [
+            ("--in-flight", self.in_flight.is_some(), scenario.takes_in_flight()),
+            ("--payload", self.payload.is_some(), scenario.takes_payload()),
+            ("--duration", self.duration.is_some(), scenario.takes_time()),
+        ] {
+            if given && !fits && !part_of_all {
+                return Err(format!("{option} does not change `{name}`: leave it away, or name other scenarios"));
+            }
+        }
         let count = self.count.or_else(|| scenario.count(part_of_all));
         if let (Scenario::History, Some(events)) = (scenario, count) {
             let max = HISTORY_EVENTS_MAX.unsigned_abs();
@@ -113,13 +131,13 @@ impl BenchOptions {
             }
         }
         let payloads = scenario.payloads(count.unwrap_or(1));
-        let largest = payloads.saturating_mul(self.payload as u64);
+        let largest = payloads.saturating_mul(self.payload() as u64);
         let limit = HISTORY_BYTES_MAX;
         if scenario != Scenario::Mixed && largest > limit {
             return Err(format!(
                 "--payload {} makes histories of {largest} bytes in `{name}`, a run has at most {limit}: choose at most \
                  {}",
-                self.payload,
+                self.payload(),
                 limit / payloads
             ));
         }
@@ -135,7 +153,8 @@ impl BenchOptions {
             })),
             warm_up: Duration::from_secs_f64(self.warm_up),
             sample: self.sample.map(Duration::from_secs_f64),
-            stall: Duration::from_secs_f64(self.stall),
+            // Between two that are due nothing completes either.
+            stall: Duration::from_secs_f64(self.stall + self.rate.map_or(0.0, |rate| (1.0 / rate).min(SECONDS_MAX))),
         })
     }
 }
@@ -155,6 +174,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether it takes a time, and not as long as what it counts takes.
+    pub(super) fn takes_time(&self) -> bool {
+        self.scenario.takes_time() && !(self.scenario.flows() && self.count.is_some())
+    }
+
     /// The size of a scenario that is no flow.
     pub(super) fn size(&self) -> u64 {
         self.count.unwrap_or(1)
@@ -270,6 +294,9 @@ mod tests {
             ("bench noop --duration 0", ["--duration", "seconds", "above 0"]),
             ("bench timers --rate 5", ["--rate", "`timers`", "noop"]),
             ("bench idle --sample 5", ["--sample", "`idle`", "noop"]),
+            ("bench timers --in-flight 5", ["--in-flight", "`timers`", "other scenarios"]),
+            ("bench mixed --payload 5000", ["--payload", "`mixed`", "leave it away"]),
+            ("bench signals --duration 5", ["--duration", "`signals`", "leave it away"]),
             ("bench history --count 51201", ["--count 51201", "51200", "100"]),
             ("bench noop --in-process --workers 2", ["--workers", "--in-process", "cannot"]),
         ];

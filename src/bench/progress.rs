@@ -2,8 +2,11 @@
 
 use std::{
     io::{self, Write},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,40 +14,52 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How often the elapsed time is drawn anew.
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long a phase lasts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lasts {
+    /// Until so many have completed.
+    Completions(u64),
+    /// So long.
+    Time(Duration),
+    /// Nobody knows.
+    Sometime,
+}
+
 /// Shows what is under way, on stderr, and counts what completes.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// Absent when nobody watches.
     bar: Option<ProgressBar>,
     completed: AtomicU64,
-    /// What had completed when the phase began.
-    phase_from: AtomicU64,
+    /// When the phase began, what had completed by then, and how long it lasts.
+    phase: Mutex<(Instant, u64, Lasts)>,
 }
 
 impl Progress {
     /// Begins; with a bar if somebody watches.
     pub(crate) fn new(watched: bool) -> Self {
         let bar = watched.then(|| {
-            let bar = ProgressBar::new(0);
+            let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(TICK_INTERVAL);
             bar
         });
-        Self { bar, completed: AtomicU64::new(0), phase_from: AtomicU64::new(0) }
+        Self { bar, completed: AtomicU64::new(0), phase: Mutex::new((Instant::now(), 0, Lasts::Sometime)) }
     }
 
-    /// Begins a phase that ends after so many completions, or whose end is not known by number.
-    pub(super) fn phase(&self, text: &str, completions: Option<u64>) {
-        self.phase_from.store(self.completed(), Ordering::Relaxed);
+    /// Begins a phase.
+    pub(super) fn phase(&self, text: &str, lasts: Lasts) {
+        *self.lock() = (Instant::now(), self.completed(), lasts);
         let Some(bar) = &self.bar else { return self.line(text) };
-        let template = match completions {
-            Some(_) => "{msg}  {bar:30} {pos}/{len}  {elapsed}",
-            None => "{msg}  {spinner} {pos}  {elapsed}",
+        let (template, length) = match lasts {
+            Lasts::Completions(completions) => ("{msg}  {bar:30} {pos}/{len}  {elapsed}", completions),
+            Lasts::Time(time) => ("{msg}  {bar:30} {prefix}  {elapsed}", millis(time)),
+            Lasts::Sometime => ("{msg}  {spinner} {pos}  {elapsed}", 0),
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.reset();
-        bar.set_length(completions.unwrap_or(0));
+        bar.set_length(length);
         bar.set_message(text.to_owned());
     }
 
@@ -61,8 +76,20 @@ impl Progress {
     /// Draws the bar where it is now.
     pub(super) fn draw(&self) {
         if let Some(bar) = &self.bar {
-            bar.set_position(self.completed().saturating_sub(self.phase_from.load(Ordering::Relaxed)));
+            let (began, from, lasts) = *self.lock();
+            let completed = self.completed().saturating_sub(from);
+            match lasts {
+                Lasts::Time(_) => {
+                    bar.set_prefix(completed.to_string());
+                    bar.set_position(millis(began.elapsed()));
+                }
+                Lasts::Completions(_) | Lasts::Sometime => bar.set_position(completed),
+            }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Instant, u64, Lasts)> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says something that stays.
@@ -80,6 +107,10 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn say(text: &str) {

@@ -125,24 +125,26 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// Reads them from a histogram of microseconds.
-    pub(super) fn of(micros: &Histogram<u64>) -> Self {
+    /// Reads them from a histogram of microseconds; nothing from an empty one.
+    pub(super) fn of(micros: &Histogram<u64>) -> Option<Self> {
         let ms = |us: u64| rounded(us as f64 / 1_000.0, 1_000.0);
         let percentile = |p: f64| ms(micros.value_at_quantile(p));
-        Self {
+        (!micros.is_empty()).then(|| Self {
             p50: percentile(0.5),
             p90: percentile(0.9),
             p99: percentile(0.99),
             p999: percentile(0.999),
             max: ms(micros.max()),
-        }
+        })
     }
 }
 
+/// Processor time of the window for each workflow; nothing where none completed in it.
 #[derive(Debug, Serialize)]
 struct Cpu {
-    client: f64,
-    workers: f64,
+    client: Option<f64>,
+    workers: Option<f64>,
+    /// Nothing, too, where the server is elsewhere.
     postgres: Option<f64>,
 }
 
@@ -155,8 +157,8 @@ struct Config {
     in_flight: Option<usize>,
     rate: Option<f64>,
     count: Option<u64>,
-    payload_bytes: usize,
-    duration_s: f64,
+    payload_bytes: Option<usize>,
+    duration_s: Option<f64>,
     warm_up_s: f64,
     sample_s: Option<f64>,
     cores: usize,
@@ -166,7 +168,8 @@ struct Config {
 impl Report {
     /// Brings together what was measured.
     pub(super) fn new(plan: &Plan, options: &BenchOptions, figures: Figures, after: Afterwards) -> Self {
-        let each = |micros: u64| rounded(micros as f64 / figures.workflows.max(1) as f64, 10.0);
+        let completed = figures.workflows as f64;
+        let each = |micros: u64| (figures.workflows > 0).then(|| rounded(micros as f64 / completed, 10.0));
         let counted = |count: u64| rounded(count as f64 / figures.all_workflows.max(1) as f64, 1_000.0);
         let workflows_per_s = figures.workflows_per_s();
         let serial = plan.in_flight == 1 && options.rate.is_none();
@@ -189,7 +192,7 @@ impl Report {
             cpu_us_per_workflow: Cpu {
                 client: each(figures.spent.client),
                 workers: each(figures.spent.workers.iter().sum()),
-                postgres: figures.spent.postgres.map(each),
+                postgres: figures.spent.postgres.and_then(each),
             },
             commits_per_workflow: counted(after.counters.commits),
             statements_per_workflow: after.counters.statements.map(counted),
@@ -234,7 +237,8 @@ impl Report {
         let latency = |of: fn(&Latency) -> f64| {
             self.latency_ms.as_ref().map_or_else(|| "-".to_owned(), |latency| format!("{:.2}", of(latency)))
         };
-        let cpu = &self.cpu_us_per_workflow;
+        let cpu = |micros: Option<f64>| micros.map_or_else(|| "-".to_owned(), |micros| format!("{micros:.1}"));
+        let Cpu { client, workers, postgres } = self.cpu_us_per_workflow;
         [
             self.scenario.to_owned(),
             format!("{:.0}", self.workflows_per_s),
@@ -242,9 +246,9 @@ impl Report {
             latency(|latency| latency.p50),
             latency(|latency| latency.p99),
             latency(|latency| latency.p999),
-            format!("{:.1}", cpu.client),
-            format!("{:.1}", cpu.workers),
-            cpu.postgres.map_or_else(|| "-".to_owned(), |postgres| format!("{postgres:.1}")),
+            cpu(client),
+            cpu(workers),
+            cpu(postgres),
             format!("{:.3}", self.commits_per_workflow),
             format!("{:.2}", self.rows_per_workflow),
             format!("{:.0}", self.wal_bytes_per_workflow),
@@ -274,11 +278,11 @@ fn config(plan: &Plan, options: &BenchOptions, postgres: BTreeMap<String, String
         in_process: options.in_process,
         workers: plan.workers,
         workflow_threads: options.workflow_threads,
-        in_flight: options.rate.is_none().then_some(plan.in_flight),
+        in_flight: (options.rate.is_none() && plan.scenario.takes_in_flight()).then_some(plan.in_flight),
         rate: options.rate,
         count: plan.count,
-        payload_bytes: options.payload,
-        duration_s: plan.duration.as_secs_f64(),
+        payload_bytes: plan.scenario.takes_payload().then_some(options.payload()),
+        duration_s: plan.takes_time().then_some(plan.duration.as_secs_f64()),
         warm_up_s: if plan.count.is_none() && plan.scenario != Scenario::Idle {
             plan.warm_up.as_secs_f64()
         } else {

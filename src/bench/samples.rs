@@ -17,7 +17,8 @@ use super::{
 pub(super) struct Sample {
     at_s: f64,
     workflows_per_s: f64,
-    latency_ms: Latency,
+    /// Nothing where no workflow completed.
+    latency_ms: Option<Latency>,
     table_bytes: i64,
     index_bytes: i64,
     dead_rows: i64,
@@ -112,11 +113,11 @@ impl Sampler {
 impl Sample {
     fn line(&self) -> String {
         format!(
-            "{:>8.0} s  {:>8.0} workflows/s  p99 {:>8.2} ms  tables {:>7.1} MB  indexes {:>7.1} MB  dead rows {:>8}  \
+            "{:>8.0} s  {:>8.0} workflows/s  p99 {:>8} ms  tables {:>7.1} MB  indexes {:>7.1} MB  dead rows {:>8}  \
              memory {:>6.1} MB",
             self.at_s,
             self.workflows_per_s,
-            self.latency_ms.p99,
+            self.latency_ms.map_or_else(|| "-".to_owned(), |latency| format!("{:.2}", latency.p99)),
             megabytes(self.table_bytes),
             megabytes(self.index_bytes),
             self.dead_rows,

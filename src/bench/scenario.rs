@@ -77,6 +77,21 @@ impl Scenario {
         matches!(self, Self::Noop | Self::Sequence | Self::Fanout | Self::Children | Self::Latency | Self::Mixed)
     }
 
+    /// Whether `--in-flight` says how many calls are under way.
+    pub(super) fn takes_in_flight(self) -> bool {
+        self.flows() || matches!(self, Self::Signals | Self::Backlog)
+    }
+
+    /// Whether `--payload` says how large its payloads are.
+    pub(super) fn takes_payload(self) -> bool {
+        !matches!(self, Self::Mixed | Self::Timers)
+    }
+
+    /// Whether `--duration` says how long it takes, unless it is a flow of so many workflows.
+    pub(super) fn takes_time(self) -> bool {
+        self.flows() || matches!(self, Self::Idle | Self::Waiting)
+    }
+
     /// Runs of each workflow, its children included.
     pub(super) fn runs(self) -> u64 {
         if self == Self::Children { 1 + workflows::CHILDREN } else { 1 }
@@ -115,8 +130,9 @@ impl Scenario {
             Self::Children => 200,
             Self::Fanout => 50,
             Self::Signals => 20,
-            Self::Latency | Self::Waiting | Self::History => 1,
-            Self::Noop | Self::Timers | Self::Backlog | Self::Idle | Self::All => 2_000,
+            Self::Latency => 1,
+            Self::Noop | Self::Backlog => 2_000,
+            Self::Timers | Self::Waiting | Self::History | Self::Idle | Self::All => super::stage::CALLS,
         }
     }
 

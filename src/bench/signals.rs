@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
 use super::{
+    progress::Lasts,
     report::{Figures, Latency, rounded},
     stage::Stage,
     tally::Tally,
@@ -24,7 +25,7 @@ const UNDER_WAY: usize = 100;
 pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     stage.start_workers(Until::TakingStarts).await?;
     let runs = stage.plan.size();
-    stage.phase(&format!("{runs} runs of {SIGNALS} signals"), Some(runs * SIGNALS));
+    stage.phase(&format!("{runs} runs of {SIGNALS} signals"), Lasts::Completions(runs * SIGNALS));
     let body = Payload::encode("signal", &stage.body())?;
     let (acknowledged, ended) = (Tally::counting(), Tally::counting());
     let before = stage.spent();
@@ -44,7 +45,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let per_s = |time: Duration| rounded(signals as f64 / time.as_secs_f64(), 10.0);
     let elapsed = after.at - before.at;
     let mut figures = Figures::new(runs, after.since(&before), elapsed);
-    figures.latency = Some(Latency::of(&ended.window()));
+    figures.latency = Latency::of(&ended.window());
     figures.peak_memory = stage.peak_memory();
     figures.own = Some(json!({
         "per_run": SIGNALS,

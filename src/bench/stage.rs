@@ -13,11 +13,13 @@ use dacapo_core::{
 use dacapo_runtime::{Client, Engine, WorkflowExecution, process_identity};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
-    cpu,
+    Database, cpu,
     options::{BenchOptions, Plan},
     postgres::Observer,
-    progress::Progress,
+    progress::{Lasts, Progress},
     samples::Memory,
     workers::{Fleet, Until, Workers},
     workflows::{SIGNAL, Steps, text},
@@ -38,11 +40,25 @@ pub(super) const ASK_SHARE: u32 = 50;
 /// Calls under way at once where runs are prepared or ended: enough for full flushes.
 pub(super) const CALLS: usize = 1_000;
 
+/// The connections of a process that is busy.
+const CONNECTIONS: usize = 9;
+
+/// The connections that busy processes may want and those that the server has, where these are fewer. Hardly ever do all
+/// want theirs, so one process more is no reason to warn.
+fn more_than(most: Option<usize>, processes: usize) -> Option<(usize, usize)> {
+    let wanted = processes * CONNECTIONS;
+    most.filter(|most| wanted > most + CONNECTIONS).map(|most| (wanted, most))
+}
+
 /// A scenario under way.
 pub(super) struct Stage<'a> {
     pub(super) plan: Plan,
     pub(super) options: &'a BenchOptions,
     pub(super) namespace: Namespace,
+    /// What worker processes are to log.
+    log: Option<String>,
+    /// Cancelled when the user wants no more.
+    pub(super) interrupted: CancellationToken,
     /// The database, as worker processes are given it.
     pub(super) url: String,
     pub(super) engine: Engine,
@@ -79,11 +95,23 @@ impl<'a> Stage<'a> {
     /// Sets the stage; nothing runs yet.
     pub(super) fn new(
         (plan, options): (Plan, &'a BenchOptions),
-        (namespace, url, engine): (Namespace, String, Engine),
+        (database, url, engine): (&Database, String, Engine),
         (observer, progress): (&'a Observer, &'a Arc<Progress>),
     ) -> Self {
         let queue = format!("bench-{}-{}", plan.scenario.name(), uuid::Uuid::now_v7().simple());
-        Self { plan, options, namespace, url, engine, queue, observer, progress, workers: Mutex::default() }
+        Self {
+            plan,
+            options,
+            namespace: database.namespace.clone(),
+            log: database.log.clone(),
+            interrupted: database.interrupted.clone(),
+            url,
+            engine,
+            queue,
+            observer,
+            progress,
+            workers: Mutex::default(),
+        }
     }
 
     /// A client in the namespace of the benchmark.
@@ -91,15 +119,32 @@ impl<'a> Stage<'a> {
         self.engine.client().with_namespace(self.namespace.clone())
     }
 
+    /// Says so where busy workers may want more connections than the server has: those that get none wait.
+    pub(super) async fn warn_of_connections(&self) -> anyhow::Result<()> {
+        let processes = if self.options.in_process { 1 } else { self.plan.workers + 1 };
+        let settings = self.observer.server().await?;
+        let most = settings.get("max_connections").and_then(|most| most.parse().ok());
+        if let Some((wanted, most)) = more_than(most, processes) {
+            self.progress.line(&format!(
+                "{}: {} busy workers may want {wanted} connections, and the server takes {most} (max_connections): \
+                 raise it, or measure fewer workers",
+                self.plan.scenario.name(),
+                self.plan.workers
+            ));
+        }
+        Ok(())
+    }
+
     /// Starts the workers and waits for them.
     pub(super) async fn start_workers(&self, until: Until) -> anyhow::Result<()> {
         let many = if self.plan.workers == 1 { "worker".to_owned() } else { format!("{} workers", self.plan.workers) };
-        self.phase(&format!("starting {many}"), None);
+        self.phase(&format!("starting {many}"), Lasts::Sometime);
         let fleet = Fleet {
             url: &self.url,
             queue: &self.queue,
             namespace: self.namespace.as_str(),
             workflow_threads: self.options.workflow_threads,
+            log: self.log.as_deref(),
             until,
             processes: (!self.options.in_process).then_some(self.plan.workers),
         };
@@ -112,6 +157,14 @@ impl<'a> Stage<'a> {
     pub(super) async fn stop_workers(&self) -> anyhow::Result<()> {
         let workers = std::mem::take(&mut *self.lock());
         workers.stop().await
+    }
+
+    /// Waits for something, and no longer than until the user wants no more.
+    pub(super) async fn or_interrupted(&self, wait: impl Future<Output = ()>) {
+        tokio::select! {
+            () = wait => {}
+            () = self.interrupted.cancelled() => {}
+        }
     }
 
     /// The worker processes, if they are of their own.
@@ -127,8 +180,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Begins a phase of the scenario.
-    pub(super) fn phase(&self, text: &str, completions: Option<u64>) {
-        self.progress.phase(&format!("{}: {text}", self.plan.scenario.name()), completions);
+    pub(super) fn phase(&self, text: &str, lasts: Lasts) {
+        self.progress.phase(&format!("{}: {text}", self.plan.scenario.name()), lasts);
     }
 
     /// The processor time spent so far.
@@ -149,7 +202,7 @@ impl<'a> Stage<'a> {
 
     /// The input that the options ask for.
     pub(super) fn body(&self) -> String {
-        text(self.options.payload, 0)
+        text(self.options.payload(), 0)
     }
 
     /// Starts a workflow on the queue of the scenario.
@@ -250,7 +303,7 @@ impl<'a> Stage<'a> {
 
     /// Starts so many waiting runs and waits until each has taken its first step; gives them in the order of their starts.
     pub(super) async fn waiters(&self, runs: u64) -> anyhow::Result<Vec<(RunKey, WorkflowExecution)>> {
-        self.phase(&format!("starting {runs} runs that wait"), Some(runs));
+        self.phase(&format!("starting {runs} runs that wait"), Lasts::Completions(runs));
         let started = stream::iter(0..runs).map(|_| async {
             let started = self.start_waiter(1).await;
             self.progress.complete(1);
@@ -258,7 +311,7 @@ impl<'a> Stage<'a> {
         });
         let waiters = self.guarded(started.buffered(CALLS).try_collect()).await?;
         let ready = self.observer.ready(&self.queue).await?;
-        self.phase("waiting for their first steps", Some(ready));
+        self.phase("waiting for their first steps", Lasts::Completions(ready));
         self.guarded(self.first_steps(ready)).await?;
         Ok(waiters)
     }
@@ -276,7 +329,7 @@ impl<'a> Stage<'a> {
     /// Wakes waiting runs and waits until all runs of the queue have ended.
     pub(super) async fn release(&self, waiters: &[(RunKey, WorkflowExecution)]) -> anyhow::Result<()> {
         let expected = waiters.len() as u64;
-        self.phase(&format!("ending {expected} runs"), Some(expected));
+        self.phase(&format!("ending {expected} runs"), Lasts::Completions(expected));
         let body = Payload::encode("signal", "go")?;
         let closed_before = self.observer.closed_so_far().await?;
         let signals = stream::iter(waiters).map(Ok).try_for_each_concurrent(CALLS, async |(_, waiter)| {
@@ -313,4 +366,16 @@ pub(super) fn completed(result: RunResult) -> anyhow::Result<RunResult> {
         bail!("a workflow of the benchmark ended as {}: {:?}", result.status.as_str(), result.failure);
     }
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::more_than;
+
+    #[test]
+    fn ten_workers_fit_into_a_server_as_it_is_installed_and_twelve_do_not() {
+        assert_eq!(more_than(Some(100), 11), None);
+        assert_eq!(more_than(Some(100), 13), Some((117, 100)));
+        assert_eq!(more_than(None, 1_000), None);
+    }
 }

@@ -61,6 +61,13 @@ impl Tally {
         self.lock().window = Some((now, length.map(|length| now + length)));
     }
 
+    /// Ends the window now.
+    pub(super) fn close(&self) {
+        if let Some((_, to)) = &mut self.lock().window {
+            *to = Some(Instant::now());
+        }
+    }
+
     /// Whether the window ended before an instant.
     pub(super) fn ended_before(&self, at: Instant) -> bool {
         self.lock().window.and_then(|(_, to)| to).is_some_and(|to| at >= to)

@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
 use super::{
+    progress::Lasts,
     report::{Figures, Latency, rounded},
     stage::{ASK_SHARE, CALLS, LOOK_INTERVAL, Stage},
     tally::{histogram, record},
@@ -46,7 +47,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let lead = time_to_start(stage, timers).await?;
     let (now, _) = stage.engine.store().clock().await?;
     let (due, due_here) = (now.plus(lead), Instant::now() + lead);
-    stage.phase(&format!("{timers} timers, due in {:.1} s", lead.as_secs_f64()), Some(timers));
+    stage.phase(&format!("{timers} timers, due in {:.1} s", lead.as_secs_f64()), Lasts::Completions(timers));
     let after_wave = due.plus(WAVE_TIME + PAUSE);
     stage.guarded(start_all(stage, LATER_TYPE, later, |_| after_wave)).await?;
     let spread = |number| due.plus(WAVE_TIME.mul_f64(number as f64 / wave as f64));
@@ -55,7 +56,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     // Nothing completes until the timers are due, which is no stall.
     tokio::time::sleep(start_margin).await;
     let before = stage.spent();
-    stage.phase("firing", Some(wave));
+    stage.phase("firing", Lasts::Completions(wave));
     let mut figures = stage.guarded(fired(stage, wave, due)).await?;
     figures.spent = stage.spent().since(&before);
     figures.peak_memory = stage.peak_memory();
@@ -65,7 +66,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
         own["started_before_due_s"] = json!(rounded(start_margin.as_secs_f64(), 100.0));
     }
     if later > 0 {
-        stage.phase(&format!("the other {later}"), Some(later));
+        stage.phase(&format!("the other {later}"), Lasts::Completions(later));
         let until = (due_here + WAVE_TIME + PAUSE).saturating_duration_since(Instant::now());
         tokio::time::sleep(until).await;
         let (began, closed_before) = (Instant::now(), stage.observer.closed_so_far().await?);
@@ -81,7 +82,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
 async fn time_to_start(stage: &Stage<'_>, timers: u64) -> anyhow::Result<Duration> {
     let probes = PROBES.min(timers);
     let closed_before = stage.observer.closed_so_far().await?;
-    stage.phase(&format!("{probes} runs to see how fast they start"), Some(probes));
+    stage.phase(&format!("{probes} runs to see how fast they start"), Lasts::Completions(probes));
     let began = Instant::now();
     let probed = async {
         start_all(stage, LATER_TYPE, probes, |_| Timestamp(0)).await?;

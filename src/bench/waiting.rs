@@ -6,6 +6,7 @@ use dacapo_core::Payload;
 use serde_json::json;
 
 use super::{
+    progress::Lasts,
     report::{Figures, Latency},
     stage::Stage,
     tally::Tally,
@@ -20,7 +21,8 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     stage.start_workers(Until::TakingStarts).await?;
     let runs = stage.plan.size();
     let mut waiters = stage.waiters(runs).await?;
-    stage.phase(&format!("waking one of {runs} at a time, for {} s", stage.plan.duration.as_secs_f64()), None);
+    let text = format!("waking one of {runs} at a time, for {} s", stage.plan.duration.as_secs_f64());
+    stage.phase(&text, Lasts::Time(stage.plan.duration));
     let body = Payload::encode("signal", &stage.body())?;
     let woken = Tally::counting();
     let before = stage.spent();
@@ -40,7 +42,7 @@ pub(super) async fn measure(stage: &Stage<'_>) -> anyhow::Result<Figures> {
     let after = stage.spent();
     let mut figures = Figures::new(woken.done(), after.since(&before), after.at - before.at);
     figures.peak_memory = stage.peak_memory();
-    figures.latency = Some(Latency::of(&woken.window()));
+    figures.latency = Latency::of(&woken.window());
     figures.all_workflows = runs;
     figures.own = Some(json!({"runs": runs, "woken": woken.done(), "wake_ms": Latency::of(&woken.window())}));
     stage.release(&waiters).await?;

@@ -20,7 +20,7 @@ use crate::bench::{self, BenchOptions, Progress, Report};
 ///
 /// Without a database URL it starts a private Postgres in this folder, with its default settings and fsync on. The runs
 /// it makes stay in the database, closed. After each scenario everything that is stored is verified; exit code 6 if
-/// there are violations.
+/// there are violations. Ctrl-C ends the measurement of a flow, and shows what there is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Bench {
     #[command(flatten)]
@@ -31,6 +31,8 @@ impl Bench {
     /// Runs the verb.
     pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
         let plans = self.options.plan().map_err(|problem| Stop::new(Exit::Invalid, problem))?;
+        let mut tasks = JoinSet::new();
+        let interrupted = stop_on_signals(&mut tasks)?;
         let database = Database::find(context, true).await?;
         let options = database.options();
         let connection = Connection::open(context, database, Patience::Short).await?;
@@ -40,6 +42,8 @@ impl Bench {
             store: Arc::new(store),
             namespace: context.global.namespace(),
             server_pid: connection.database().server_pid(),
+            log: context.global.log.clone(),
+            interrupted: interrupted.clone(),
         };
         let progress = Arc::new(Progress::new(context.output.watched));
         let mut reports = Vec::new();
@@ -49,11 +53,13 @@ impl Bench {
         if ran.is_ok() || !reports.is_empty() {
             show(context, &reports)?;
         }
-        ran.map_err(|error| Stop::new(Exit::Internal, format!("{error:#}")))?;
+        let exit = if interrupted.is_cancelled() { Exit::Interrupted } else { Exit::Internal };
+        ran.map_err(|error| Stop::new(exit, format!("{error:#}")))?;
         connection.close().await?;
         let violations: Vec<&str> = reports.iter().flat_map(Report::violations).map(String::as_str).collect();
         if violations.is_empty() {
-            return Ok(());
+            let stopped = "interrupted: the last scenario took less time than it was to, and others may be missing";
+            return if interrupted.is_cancelled() { Err(Stop::new(Exit::Interrupted, stopped)) } else { Ok(()) };
         }
         Err(Stop::new(Exit::Violations, format!("violations after the last scenario:\n{}", violations.join("\n"))))
     }

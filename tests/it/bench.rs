@@ -133,8 +133,17 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
     assert_eq!(number(of("backlog"), "/rows_per_workflow"), NOOP_ROWS_OF_A_BACKLOG);
     // One after the other, each is a flush of its own.
     assert_eq!(number(of("latency"), "/rows_per_workflow"), NOOP_ROWS_ALONE);
-    // With up to a row for each flush that hands some over, and its removal.
-    for (name, least, most) in [("noop", 6.0, 6.5), ("sequence", 24.0, 24.5), ("mixed", 18.0, 20.0)] {
+    // With up to a row for each flush that hands some over, and its removal; a fan-out is written in as many parts as its
+    // activities happen to end in.
+    for (name, least, most) in [
+        ("noop", 6.0, 6.5),
+        ("sequence", 24.0, 24.5),
+        ("mixed", 18.0, 20.0),
+        ("fanout", 6.0, 40.0),
+        ("timers", 8.0, 8.5),
+        ("waiting", 8.0, 8.5),
+        ("idle", 8.0, 8.5),
+    ] {
         assert!((least..most).contains(&number(of(name), "/rows_per_workflow")), "{}", of(name));
     }
     // A signal is a row of an inbox and its removal.
@@ -246,6 +255,46 @@ async fn what_was_measured_before_an_error_is_shown() {
     assert!(said.contains("worker process") && said.contains("while it was measured"), "{said}");
     let reports = reports(&mut bench);
     assert_eq!(reports.iter().filter_map(|report| report["scenario"].as_str()).collect::<Vec<_>>(), ["noop"], "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_measurement_shows_what_there_is_and_leaves_no_run_open() {
+    let database = database::fresh("bench_interrupted").await;
+    let arguments = ["noop", "sequence", "--duration", "600", "--warm-up", "0", "--sample", "0.2", "--json"];
+    let (mut bench, mut lines) = begin(&database, &arguments, "600 s that count");
+    assert!(lines.any(|line| line.contains("workflows/s")), "there is a sample");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(bench.0.id()).expect("a process id"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it is there");
+    let said = lines.collect::<Vec<_>>().join("\n");
+    let reports = reports(&mut bench);
+    assert_eq!(bench.0.wait().expect("it ends").code(), Some(130), "{said}");
+    assert_eq!(reports.len(), 1, "nothing is begun after it: {said}");
+    assert!(reports[0]["scenario"] == "noop" && number(&reports[0], "/window_s") < 120.0, "{}", reports[0]);
+    assert!(!reports[0]["samples"].as_array().expect("there are samples").is_empty(), "{}", reports[0]);
+    let running = dacapo_core::store::RunFilter { status: Some(dacapo_core::RunStatus::Running), ..Default::default() };
+    let open = dacapo_core::Store::count(&database.store().await, &running).await;
+    assert_eq!(open.expect("it can be counted"), 0, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_measured_is_null_and_no_number() {
+    let database = database::fresh("bench_null").await;
+    // Longer between two than --stall has patience for.
+    let arguments = ["noop", "--in-process", "--rate", "0.4", "--warm-up", "0", "--stall", "1"];
+    let output = command(&database, &arguments).args(["--duration", "4", "--json"]).output().expect("it starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    let reports: Vec<Value> = serde_json::from_slice(&output.stdout).expect("stdout is one value");
+    assert_eq!(number(&reports[0], "/workflows"), 2.0);
+    assert_eq!(reports[0]["config"]["in_flight"], Value::Null);
+    // Nobody completes a workflow in a millisecond.
+    let arguments = ["fanout", "--in-flight", "1", "--warm-up", "0", "--duration", "0.001", "--json"];
+    let output = command(&database, &arguments).output().expect("it starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && err.contains("nothing completed in a window"), "{err}");
+    let reports: Vec<Value> = serde_json::from_slice(&output.stdout).expect("stdout is one value");
+    assert_eq!(reports[0]["latency_ms"], Value::Null);
+    assert_eq!(reports[0]["cpu_us_per_workflow"]["workers"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]
