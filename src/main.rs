@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// Runs live on one thread and their writes on others: with the system's allocator, memory was a quarter of the processor
-/// time outside Postgres in a profile (`docs/performance.md`).
+/// time outside Postgres in a profile (`docs/performance-history.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

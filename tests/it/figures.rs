@@ -21,8 +21,8 @@ const BEGIN: &str = "<!-- made from docs/bench-all.json: begin -->\n";
 const END: &str = "<!-- end -->\n";
 
 const HEAD: &str = "\
-| scenario | measured | at once | start to result, p50 and p99 in ms | a workflow: CPU of client + worker + Postgres in µs | its rows, statements, bytes of WAL |
-|---|---|---|---|---|---|
+| scenario | measured | at once | start to result, p50 and p99 in ms | a workflow: CPU of client + worker + Postgres in µs | its rows, statements, bytes of WAL | of the floor |
+|---|---|---|---|---|---|---|
 ";
 
 fn number(report: &Value, pointer: &str) -> f64 {
@@ -98,16 +98,18 @@ fn row(report: &Value) -> String {
     };
     // Where runs only wait, there is no workflow that it could be divided by.
     if matches!(scenario, "idle" | "waiting" | "history") {
-        return format!("| `{scenario}` | {measured} | | {latency} | | |\n");
+        return format!("| `{scenario}` | {measured} | | {latency} | | | |\n");
     }
     let at_once = match scenario {
         "timers" | "backlog" => String::new(),
         _ => grouped(number(report, "/config/in_flight") as u64),
     };
+    let share = report["share_of_floor"].as_f64();
+    let of_the_floor = share.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0));
     let cpu = |of: &str| round(number(report, &format!("/cpu_us_per_workflow/{of}")));
     let each = |what: &str| round(number(report, &format!("/{what}_per_workflow")));
     format!(
-        "| `{scenario}` | {measured} | {at_once} | {latency} | {} + {} + {} | {}, {:.2}, {} |\n",
+        "| `{scenario}` | {measured} | {at_once} | {latency} | {} + {} + {} | {}, {:.2}, {} | {of_the_floor} |\n",
         cpu("client"),
         cpu("workers"),
         cpu("postgres"),
