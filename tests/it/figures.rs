@@ -68,11 +68,10 @@ fn measured(scenario: &str, report: &Value) -> String {
             of("lateness_ms/p99")
         ),
         "backlog" => format!(
-            "{} runs enqueued at {}/s, drained at {}/s, a claim {} ms",
+            "{} runs enqueued at {}/s, drained at {}/s",
             round(number(report, "/workflows")),
             of("enqueue_per_s"),
             of("drain_per_s"),
-            of("claim_ms/mean")
         ),
         "waiting" => format!("one of {} open runs is woken, from signal to result", of("runs")),
         "history" => format!(
