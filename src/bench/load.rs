@@ -149,8 +149,7 @@ async fn window(
         && figures.workflows_per_s() < rate * RATE_REACHED
     {
         stage.progress.line(&format!(
-            "{}: {:.1} workflows/s completed of the {rate} that were asked for; the latencies tell how long they waited",
-            name,
+            "{name}: {:.1} workflows/s completed of the {rate} that were asked for; the latencies tell how long they waited",
             figures.workflows_per_s()
         ));
     }

@@ -121,7 +121,8 @@ async fn measure(
     let url = store_options.url.clone();
     let engine = Engine::new(Arc::new(PgStore::connect(store_options).await?)).await?;
     let stage = Stage::new((plan, options), (database, url, engine), (observer, progress));
-    stage.warn_of_connections().await?;
+    let server = observer.server().await?;
+    stage.warn_of_connections(&server);
     // After an error nothing is waited for: dropping the stage ends the workers.
     let figures = Box::pin(figures(&stage)).await?;
     applications.extend(stage.worker_applications());
@@ -135,7 +136,6 @@ async fn measure(
     let began = Instant::now();
     let found = database.store.verify().await?;
     let verify = Verify::new(&found, began.elapsed());
-    let server = observer.server().await?;
     Ok(Report::new(&plan, options, figures, Afterwards { counters, floor, verify, server }))
 }
 

@@ -1,6 +1,7 @@
 //! A scenario under way: its engine, its queue, its workers, and the guard that never lets it hang.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -120,10 +121,9 @@ impl<'a> Stage<'a> {
     }
 
     /// Says so where busy workers may want more connections than the server has: those that get none wait.
-    pub(super) async fn warn_of_connections(&self) -> anyhow::Result<()> {
+    pub(super) fn warn_of_connections(&self, server: &BTreeMap<String, String>) {
         let processes = if self.options.in_process { 1 } else { self.plan.workers + 1 };
-        let settings = self.observer.server().await?;
-        let most = settings.get("max_connections").and_then(|most| most.parse().ok());
+        let most = server.get("max_connections").and_then(|most| most.parse().ok());
         if let Some((wanted, most)) = more_than(most, processes) {
             self.progress.line(&format!(
                 "{}: {} busy workers may want {wanted} connections, and the server takes {most} (max_connections): \
@@ -132,7 +132,6 @@ impl<'a> Stage<'a> {
                 self.plan.workers
             ));
         }
-        Ok(())
     }
 
     /// Starts the workers and waits for them.

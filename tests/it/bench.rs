@@ -27,16 +27,29 @@ fn command(database: &TestDatabase, arguments: &[&str]) -> Command {
 
 /// Measures, and gives the reports by scenario.
 fn bench(database: &TestDatabase, arguments: &[&str]) -> Vec<Value> {
-    let output = command(database, arguments).args(["--json", "--duration", "0.2"]).output().expect("it starts");
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {err}");
-    let reports: Vec<Value> =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("stdout is one value: {error}: {err}"));
+    let (reports, _) = measured(database, &[arguments, &["--duration", "0.2"]].concat());
     for report in &reports {
         assert_eq!(report["verify"]["violations"].to_string(), "[]");
         assert!(report["peak_memory_bytes"]["client"].as_u64() > Some(0), "{report}");
     }
     reports
+}
+
+/// Measures; gives the reports, and what was said meanwhile.
+fn measured(database: &TestDatabase, arguments: &[&str]) -> (Vec<Value>, String) {
+    let output = command(database, arguments).arg("--json").output().expect("it starts");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {err}");
+    let reports =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("stdout is one value: {error}: {err}"));
+    (reports, err)
+}
+
+/// The runs that a measurement has left open.
+async fn open_runs(database: &TestDatabase) -> u64 {
+    let running = dacapo_core::store::RunFilter { status: Some(dacapo_core::RunStatus::Running), ..Default::default() };
+    let open = dacapo_core::Store::count(&database.store().await, &running).await;
+    open.expect("it can be counted")
 }
 
 /// Begins to measure, and waits until it says something; gives what it says after that.
@@ -170,9 +183,7 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
     assert!(number(of("waiting"), "/waiting/woken") >= 1.0);
     assert!((90.0..=100.0).contains(&number(of("history"), "/history/events")), "{}", of("history"));
     assert_eq!(number(of("idle"), "/idle/workers"), 2.0);
-    let running = dacapo_core::store::RunFilter { status: Some(dacapo_core::RunStatus::Running), ..Default::default() };
-    let open = dacapo_core::Store::count(&database.store().await, &running).await;
-    assert_eq!(open.expect("it can be counted"), 0, "no run is left open");
+    assert_eq!(open_runs(&database).await, 0, "no run is left open");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,28 +282,21 @@ async fn an_interrupted_measurement_shows_what_there_is_and_leaves_no_run_open()
     assert_eq!(reports.len(), 1, "nothing is begun after it: {said}");
     assert!(reports[0]["scenario"] == "noop" && number(&reports[0], "/window_s") < 120.0, "{}", reports[0]);
     assert!(!reports[0]["samples"].as_array().expect("there are samples").is_empty(), "{}", reports[0]);
-    let running = dacapo_core::store::RunFilter { status: Some(dacapo_core::RunStatus::Running), ..Default::default() };
-    let open = dacapo_core::Store::count(&database.store().await, &running).await;
-    assert_eq!(open.expect("it can be counted"), 0, "{said}");
+    assert_eq!(open_runs(&database).await, 0, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_measured_is_null_and_no_number() {
     let database = database::fresh("bench_null").await;
     // Longer between two than --stall has patience for.
-    let arguments = ["noop", "--in-process", "--rate", "0.4", "--warm-up", "0", "--stall", "1"];
-    let output = command(&database, &arguments).args(["--duration", "4", "--json"]).output().expect("it starts");
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{err}");
-    let reports: Vec<Value> = serde_json::from_slice(&output.stdout).expect("stdout is one value");
+    let arguments = ["noop", "--in-process", "--rate", "0.4", "--warm-up", "0", "--stall", "1", "--duration", "4"];
+    let (reports, _) = measured(&database, &arguments);
     assert_eq!(number(&reports[0], "/workflows"), 2.0);
     assert_eq!(reports[0]["config"]["in_flight"], Value::Null);
     // Nobody completes a workflow in a millisecond.
-    let arguments = ["fanout", "--in-flight", "1", "--warm-up", "0", "--duration", "0.001", "--json"];
-    let output = command(&database, &arguments).output().expect("it starts");
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && err.contains("nothing completed in a window"), "{err}");
-    let reports: Vec<Value> = serde_json::from_slice(&output.stdout).expect("stdout is one value");
+    let arguments = ["fanout", "--in-flight", "1", "--warm-up", "0", "--duration", "0.001"];
+    let (reports, said) = measured(&database, &arguments);
+    assert!(said.contains("nothing completed in a window"), "{said}");
     assert_eq!(reports[0]["latency_ms"], Value::Null);
     assert_eq!(reports[0]["cpu_us_per_workflow"]["workers"], Value::Null);
 }

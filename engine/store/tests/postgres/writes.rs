@@ -7,7 +7,6 @@ use dacapo_core::{
     failure::Failure,
     store::{ReleaseOutcome, ReleaseRun, RunsPart, SendOutcome, StartOutcome, StoreError, WriteOutcome},
 };
-
 use dacapo_devpg::Cluster;
 use sqlx::Connection;
 
