@@ -241,7 +241,9 @@ impl VirtualTime {
         over.any(|wait| wait.over_since.get_or_insert_with(Instant::now).elapsed() < SEEN_WITHIN)
     }
 
-    fn is_at_rest(&self) -> bool {
+    /// Whether nothing can happen any more at this moment: one look, where [`VirtualTime::at_rest`] also lets everybody
+    /// act who has been woken. It sees all that was begun before it.
+    pub fn is_at_rest(&self) -> bool {
         let now = self.now();
         if self.somebody_is_answered() {
             return false;

@@ -85,20 +85,27 @@ impl Driving {
 
     async fn step(&mut self) -> Step {
         let now = self.time.now();
-        if let Some(action) = self.schedule.due_action(now) {
+        let asked = self.schedule.asked();
+        let awaited = self.time.awaited();
+        // Since the engine was found at rest the test may have sent something and begun to wait for it: on several
+        // threads nothing stops it. This look sees whatever came before the waits above; later ones are the next step's.
+        if !self.time.is_at_rest() {
+            return Step::Done;
+        }
+        if let Some(action) = self.schedule.due_action(now, asked) {
             if let Err(problem) = action.await {
                 self.schedule.note(problem);
             }
             return Step::Done;
         }
-        if self.schedule.wake(now) || self.schedule.tell() {
+        if self.schedule.wake(now, asked) || self.schedule.tell(asked) {
             return Step::Done;
         }
-        if self.give_up_hopeless().await {
+        if self.give_up_hopeless(&awaited).await {
             return Step::Done;
         }
-        let waits = !self.awaited.is_empty() || self.schedule.wants_step();
-        if !self.schedule.is_sleeping() && (self.by_hand || !waits) {
+        let waits = !self.awaited.is_empty() || self.schedule.wants_step(asked);
+        if !self.schedule.is_sleeping(asked) && (self.by_hand || !waits) {
             return if waits { Step::Nowhere } else { Step::Unwanted };
         }
         let next = self.time.next_due_at().into_iter().chain(self.schedule.next_at()).min();
@@ -117,10 +124,9 @@ impl Driving {
     }
 
     /// Ends the waits for runs whose workflow task fails, and those that have taken too long in real time.
-    async fn give_up_hopeless(&mut self) -> bool {
-        let awaited = self.time.awaited();
+    async fn give_up_hopeless(&mut self, awaited: &[RunKey]) -> bool {
         self.awaited.retain(|run, _| awaited.contains(run));
-        for run in &awaited {
+        for run in awaited {
             self.awaited.entry(*run).or_insert_with(Instant::now);
         }
         let failing: Vec<RunKey> = self.time.failing().into_iter().filter(|run| awaited.contains(run)).collect();
@@ -173,5 +179,59 @@ impl Driving {
         let Ok(description) = self.client.describe(&execution).await else { return String::new() };
         let reasons = description.reasons.iter().map(|reason| format!("\n  {}", reason.sentence(&time::write)));
         format!("; at {} {}", time::write(self.time.now()), reasons.collect::<String>().trim_start())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dacapo_runtime::{Engine, WorkerState};
+    use futures_util::poll;
+
+    use super::*;
+    use crate::{Worker, WorkflowContext, WorkflowError, define::Signal, select, workflow};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const STOP: Signal<()> = Signal::new("stop");
+
+    #[workflow(crate = "crate")]
+    async fn stops_within_an_hour(ctx: WorkflowContext) -> Result<bool, WorkflowError> {
+        select! {
+            stop = ctx.receive(&STOP) => stop.map(|()| true),
+            slept = ctx.sleep(HOUR) => slept.map(|()| false),
+        }
+    }
+
+    /// On several threads the test goes on between the last look at the engine and the step.
+    #[tokio::test]
+    async fn what_was_sent_before_a_wait_comes_before_time_moves_for_it() {
+        let (engine, time) = Engine::in_virtual_time();
+        let worker = Worker::new(&engine).workflow(stops_within_an_hour).start().unwrap();
+        worker.state().wait_for(|state| *state == WorkerState::Serving).await.unwrap();
+        let client = crate::Client::new(&engine);
+        let schedule = Arc::new(Schedule::default());
+        let mut driving = Driving {
+            time: time.clone(),
+            client: client.untyped().clone(),
+            schedule: Arc::clone(&schedule),
+            by_hand: false,
+            patience: Duration::from_secs(60),
+            awaited: HashMap::new(),
+        };
+        let run = client.start(stops_within_an_hour, ()).await.unwrap();
+        let began = time.now();
+
+        time.at_rest().await;
+        run.signal(&STOP, ()).await.unwrap();
+        let mut result = std::pin::pin!(run.result());
+        assert!(poll!(result.as_mut()).is_pending());
+        assert!(matches!(driving.step().await, Step::Done));
+        assert_eq!(time.now(), began, "the signal is still on its way");
+        let (slept, looked) = (schedule.sleep(began), schedule.look(false));
+        assert!(matches!(driving.step().await, Step::Done));
+        assert!(poll!(slept).is_pending() && poll!(looked).is_pending(), "there is something to do at this moment");
+
+        let _driver = Driver { time: time.clone(), task: tokio::spawn(driving.drive()) };
+        assert!(result.await.unwrap());
+        assert_eq!(time.now(), began);
     }
 }
