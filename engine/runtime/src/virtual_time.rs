@@ -2,9 +2,9 @@
 //!
 //! It belongs to an engine on a [`MemoryStore`] with a clock of its own, in one process with its workers. Whether the
 //! engine is at rest follows from what it has in its hands, not from messages counted on their way: no owner has
-//! something to do, every attempt waits for the clock, nothing that a worker could take waits in the store, and no call
-//! of a client is under way. Each of these is read under its own lock; steps that were made meanwhile show in a count,
-//! and make the answer no.
+//! something to do, every attempt waits for the clock, nothing that a worker could take waits in the store or is on its
+//! way to who took it, and no call of a client is under way. Each of these is read under its own lock; steps that were
+//! made meanwhile show in a count, and make the answer no.
 //!
 //! Deliberately absent: the decision to move it, which is the test environment's.
 
@@ -250,6 +250,7 @@ impl VirtualTime {
         }
         let members = lock(&self.0.members);
         let waiting = members.iter().flat_map(|member| member.owners.waiting_requests()).collect();
+        let known = members.iter().flat_map(|member| member.owners.owned_runs()).map(|(run, _)| run).collect();
         let steps = || members.iter().map(|member| member.owners.steps()).sum::<u64>();
         let before = steps();
         let at_rest = self.0.calls.load(Ordering::SeqCst) == 0
@@ -261,6 +262,7 @@ impl VirtualTime {
                     contexts.into_iter().any(|it| it.pool.runs(run, activity_id))
                 },
                 &waiting,
+                &known,
             );
         at_rest && steps() == before
     }

@@ -118,13 +118,14 @@ impl MemoryStore {
     }
 
     /// Whether nothing waits in the tables that a worker could take now; `runs` says which attempts are under way,
-    /// `waiting` which messages their owners know and leave where they are.
+    /// `waiting` which messages their owners know and leave where they are, `known` which runs they have in memory.
     pub(crate) fn is_at_rest(
         &self,
         runs: impl Fn(RunKey, ActivityId) -> bool,
         waiting: &HashSet<(RunKey, MessageId)>,
+        known: &HashSet<RunKey>,
     ) -> bool {
-        self.read(|state, now| state.is_at_rest(now, runs, waiting))
+        self.read(|state, now| state.is_at_rest(now, runs, waiting, known))
     }
 
     /// Whether what somebody waits for has happened.

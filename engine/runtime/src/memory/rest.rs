@@ -9,17 +9,23 @@ use super::state::{ActivitySlot, OpenRun, State};
 impl State {
     /// Whether only time or somebody outside can bring something to do. `runs` says which attempts are under way,
     /// `waiting` which messages their owners know and leave where they are: requests that the code has not taken on.
+    /// `known` are the runs that their owners have in memory; another that has an owner is on its way to it.
     pub(super) fn is_at_rest(
         &self,
         now: Timestamp,
         runs: impl Fn(RunKey, ActivityId) -> bool,
         waiting: &HashSet<(RunKey, MessageId)>,
+        known: &HashSet<RunKey>,
     ) -> bool {
         let owned = |run: &RunKey| self.open.get(run).is_some_and(|run| run.owner.is_some());
         let unread = |(run, inbox): (&RunKey, &BTreeMap<MessageId, MessageBody>)| {
             owned(run) && inbox.keys().any(|message| !waiting.contains(&(*run, *message)))
         };
+        let coming = |(key, run): (&RunKey, &OpenRun)| {
+            run.owner.is_some_and(|owner| self.is_live(owner, now)) && !known.contains(key)
+        };
         !self.inbox.iter().any(unread)
+            && !self.open.iter().any(coming)
             && !self.ready.iter().any(|(run, row)| row.visible_at <= now && self.would_be_claimed(run, now))
             && !self.timers.iter().any(|((run, _), at)| *at <= now && self.open.contains_key(run) && !owned(run))
             && self.activities.iter().all(|((run, id), slot)| match slot.claim {

@@ -61,6 +61,33 @@ fn what_only_time_brings_is_named_by_its_time() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_claimed_is_something_to_do_until_its_owner_has_it() {
+    let store = MemoryStore::with_manual_clock();
+    let worker = WorkerId(Uuid::now_v7());
+    let (namespace, queues, types) = (Namespace::default_namespace(), vec!["queue".into()], vec!["flow".into()]);
+    let registration = WorkerRegistration {
+        worker,
+        identity: "w".to_owned(),
+        build_id: None,
+        namespace: namespace.clone(),
+        queues: queues.clone(),
+        workflow_types: types.clone(),
+        activity_types: Vec::new(),
+        lease: Duration::from_secs(10),
+        slots: 1,
+    };
+    store.register(&registration).await.unwrap();
+    let request = request("a");
+    let run = request.key();
+    let at_rest = |known: &[RunKey]| store.is_at_rest(|_, _| false, &HashSet::new(), &known.iter().copied().collect());
+    start(&store, request).unwrap();
+    assert!(!at_rest(&[]), "it waits to be claimed");
+    store.claim_runs(worker, &RunClaim { namespace, queues, workflow_types: types, limit: 1 }).await.unwrap();
+    assert!(!at_rest(&[]), "it is between the table and its thread");
+    assert!(at_rest(&[run]));
+}
+
+#[tokio::test]
 async fn a_reply_may_call_the_store() {
     let store = Arc::new(MemoryStore::with_manual_clock());
     let request = request("a");
