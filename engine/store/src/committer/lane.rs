@@ -25,6 +25,7 @@ use sqlx::{PgConnection, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use super::pace::Pace;
 use crate::{
     connection,
     error::{Trouble, trouble},
@@ -78,6 +79,8 @@ pub(crate) trait Flush: fmt::Debug + Send + Sync + Sized + 'static {
     const LANE: &'static str;
     /// Whether an item may be written after others that came later.
     const MAY_BE_OVERTAKEN: bool;
+    /// Whether a small flush that was held up is followed by a pause, in which more gathers for the next.
+    const GATHERS: bool = false;
 
     /// Takes what the next flush writes out of a queue that is not empty, in the order in which it is locked.
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>>;
@@ -199,10 +202,17 @@ impl<F: Flush> Lane<F> {
 
     async fn run(self: Arc<Self>, at_least: usize) {
         let mut connection = None;
+        let mut pace = F::GATHERS.then(Pace::default);
         loop {
             // Cancel safe: what is taken from the queue is returned in the same poll, and a wake-up is passed on.
             match tokio::time::timeout(UNUSED_CONNECTION, self.next_batch(at_least)).await {
-                Ok(Some(batch)) => Box::pin(self.carry_out(&mut connection, batch)).await,
+                Ok(Some(batch)) => {
+                    let (begun, items) = (Instant::now(), batch.len());
+                    Box::pin(self.carry_out(&mut connection, batch)).await;
+                    if let Some(pause) = pace.as_mut().and_then(|pace| pace.pause(items, begun.elapsed())) {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
                 Ok(None) => break,
                 Err(_) if connection.is_some() => disconnect::<F>(&mut connection).await,
                 Err(_) => {}

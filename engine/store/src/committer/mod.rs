@@ -10,6 +10,7 @@ mod graves;
 mod hand;
 mod lane;
 mod lone;
+mod pace;
 mod piggyback;
 mod report;
 mod resolve;

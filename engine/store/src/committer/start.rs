@@ -186,6 +186,8 @@ impl Flush for Start {
     type Outcome = StoreResult<StartOutcome>;
     const LANE: &'static str = "start";
     const MAY_BE_OVERTAKEN: bool = true;
+    // What a flush of starts costs, it costs again where they are taken.
+    const GATHERS: bool = true;
 
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
         let mut taken = take_one_per_run(queue, |entry| entry.work.start.transition.key);

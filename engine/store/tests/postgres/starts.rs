@@ -1,5 +1,7 @@
 //! Starts: who is started, who is not, and what a resend finds.
 
+use std::time::Duration;
+
 use dacapo_core::{
     EventKind, IdConflictPolicy, IdReusePolicy, RunStatus, StartWorkflow, Store, WorkerId,
     store::{RunFilter, SendOutcome, StartOutcome, StoreError, WriteOutcome},
@@ -56,6 +58,38 @@ async fn a_start_that_is_there_already_takes_nothing_from_the_others_of_its_flus
     }
     assert_eq!(database.count("dacapo.history").await, 20);
     assert_eq!(database.count("dacapo.ready").await, 20);
+    database.finish().await;
+}
+
+/// Two starts with two milliseconds between them are two flushes, but after one that was held up they are one.
+#[tokio::test]
+async fn starts_gather_after_a_flush_that_was_held_up() {
+    const PAIRS: usize = 15;
+    let database = Database::new().await;
+    let store = &database.store;
+    let at = now(store).await;
+    let start = async |id: String| start_at(store, request(&id), None, at).await.unwrap();
+    start("unhindered".to_owned()).await;
+    database
+        .sql(
+            "CREATE FUNCTION dacapo.hinders() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_sleep(0.03); RETURN NULL; END $$;
+             CREATE TRIGGER hinders AFTER INSERT ON dacapo.runs_open EXECUTE FUNCTION dacapo.hinders()",
+        )
+        .await;
+    for pair in 0..PAIRS {
+        start(format!("held up {pair}")).await;
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            start(format!("later {pair}")).await
+        };
+        tokio::join!(start(format!("first {pair}")), later);
+    }
+    database.sql("DROP FUNCTION dacapo.hinders CASCADE").await;
+    let of_one_flush = "dacapo.runs_open f JOIN dacapo.runs_open l ON f.xmin = l.xmin
+                         WHERE f.workflow_id LIKE 'first %' AND l.workflow_id = replace(f.workflow_id, 'first', 'later')";
+    let together = database.count(of_one_flush).await;
+    assert!(together >= PAIRS as i64 / 3, "{together} of {PAIRS} pairs");
     database.finish().await;
 }
 
