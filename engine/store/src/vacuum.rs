@@ -2,7 +2,8 @@
 //!
 //! Whoever takes from the beginning of a queue walks over everything that was taken since the last vacuum: it stays in the
 //! queue's index. Autovacuum looks once a minute by default, and a minute of work is a million dead entries; so those who
-//! take have the table vacuumed after some ten thousand rows, which takes some milliseconds.
+//! take have the table vacuumed after some ten thousand rows, which takes some milliseconds. So it is with the inbox, through
+//! which every renewal of a lease looks.
 
 use std::{
     sync::{
@@ -36,9 +37,10 @@ pub(crate) enum Queue {
     Timers,
     Outbox,
     Handed,
+    Inbox,
 }
 
-const QUEUES: [Queue; 5] = [Queue::Ready, Queue::Activities, Queue::Timers, Queue::Outbox, Queue::Handed];
+const QUEUES: [Queue; 6] = [Queue::Ready, Queue::Activities, Queue::Timers, Queue::Outbox, Queue::Handed, Queue::Inbox];
 
 impl Queue {
     fn table(self) -> &'static str {
@@ -48,13 +50,14 @@ impl Queue {
             Self::Timers => "timers",
             Self::Outbox => "outbox",
             Self::Handed => "handed",
+            Self::Inbox => "inbox",
         }
     }
 
     fn rows_between(self) -> u64 {
         match self {
             Self::Handed => BATCHES_BETWEEN,
-            Self::Ready | Self::Activities | Self::Timers | Self::Outbox => ROWS_BETWEEN,
+            Self::Ready | Self::Activities | Self::Timers | Self::Outbox | Self::Inbox => ROWS_BETWEEN,
         }
     }
 
@@ -89,9 +92,10 @@ impl Removed {
         }
     }
 
+    /// The queue that has waited for the most rows.
     fn due(&self) -> Option<Queue> {
-        let is_due = |queue: &Queue| self.shared.rows[*queue as usize].load(Ordering::Relaxed) >= queue.rows_between();
-        QUEUES.into_iter().find(is_due)
+        let times = |queue: &Queue| self.shared.rows[*queue as usize].load(Ordering::Relaxed) / queue.rows_between();
+        QUEUES.into_iter().max_by_key(times).filter(|queue| times(queue) > 0)
     }
 }
 
@@ -124,5 +128,23 @@ pub(crate) async fn vacuum_queues(pool: PgPool, removed: Removed, stop: Cancella
             () = removed.shared.enough.notified() => {}
             () = stop.cancelled() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_queue_waits_for_ever_behind_another() {
+        let removed = Removed::default();
+        removed.note(Queue::Ready, 15_000);
+        removed.note(Queue::Handed, 999);
+        assert!(matches!(removed.due(), Some(Queue::Ready)));
+        removed.note(Queue::Inbox, 40_000);
+        assert!(matches!(removed.due(), Some(Queue::Inbox)), "more of it lies there than of the first");
+        let none = Removed::default();
+        none.note(Queue::Inbox, 9_999);
+        assert!(none.due().is_none());
     }
 }

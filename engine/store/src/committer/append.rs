@@ -184,6 +184,7 @@ impl Flush for Append {
                 Verdict::Applied => {
                     self.hint(&entry.work, answered.told);
                     self.removed.note(Queue::Timers, entry.work.transition.dropped_timers.len());
+                    self.removed.note(Queue::Inbox, entry.work.transition.consumed.len());
                     WriteOutcome::Applied
                 }
                 Verdict::Fenced => {

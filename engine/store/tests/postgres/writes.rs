@@ -1,7 +1,9 @@
 //! Writes of owned runs: fences, closes, releases, and what a flush does with what it cannot write.
 
+use std::time::Duration;
+
 use dacapo_core::{
-    EventKind, RunKey, Store, Transition,
+    EventKind, Message, RunKey, Store, Transition,
     command::Command,
     event::WorkflowTaskFailedCause,
     failure::Failure,
@@ -405,5 +407,30 @@ async fn a_write_waits_for_a_connection() {
     let (outcome, ()) = tokio::join!(owned.write(&store, transition), allowed);
     assert!(matches!(outcome, WriteOutcome::Applied), "{outcome:?}");
     store.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn the_inbox_is_vacuumed_after_ten_thousand_messages() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    start(store, request("a")).await;
+    let mut owned = Owned::claim(store, worker).await;
+    let key = owned.key();
+    for _ in 0..21 {
+        let messages: Vec<Message> = (0..500).map(|_| signal("s")).collect();
+        let sent = messages.iter().map(|message| send(store, key, message.clone()));
+        assert!(futures_util::future::join_all(sent).await.into_iter().all(|sent| sent.is_ok()));
+        assert!(matches!(owned.go(store, messages, vec![]).await, WriteOutcome::Applied));
+    }
+    // Not autovacuum, which has a counter of its own.
+    let vacuumed = "pg_stat_user_tables WHERE schemaname = 'dacapo' AND relname = 'inbox' AND vacuum_count > 0";
+    let until = async {
+        while database.count(vacuumed).await == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), until).await.expect("the table is vacuumed");
     database.finish().await;
 }
