@@ -92,7 +92,7 @@ impl Removed {
         }
     }
 
-    /// The queue that has waited for the most rows.
+    /// Of the queues that are due, the one that has gathered most, so that none waits for ever behind another.
     fn due(&self) -> Option<Queue> {
         let times = |queue: &Queue| self.shared.rows[*queue as usize].load(Ordering::Relaxed) / queue.rows_between();
         QUEUES.into_iter().max_by_key(times).filter(|queue| times(queue) > 0)

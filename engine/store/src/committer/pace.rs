@@ -61,7 +61,7 @@ mod tests {
     fn a_database_that_is_far_away_is_no_reason_for_pauses() {
         let mut pace = Pace::default();
         assert_eq!(pace.pause(1, ms(1)), None);
-        // It moves away, and there is the better part of a minute of pauses until that is taken for its distance.
+        // It moves away, and there are two minutes of pauses until that is taken for its distance.
         let paused = (0..10_000).take_while(|_| pace.pause(1, ms(30)).is_some()).count();
         assert!((1_000..5_000).contains(&paused), "{paused}");
         assert!((0..10_000).all(|_| pace.pause(1, ms(30)).is_none()));

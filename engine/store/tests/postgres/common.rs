@@ -267,8 +267,12 @@ pub(crate) async fn blocked(database: &Database, by: &str) -> PgConnection {
 }
 
 pub(crate) async fn until_somebody_waits(database: &Database) {
-    let waiting = "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    while database.count(waiting).await == 0 {
+    until_there_is(database, "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").await;
+}
+
+/// Waits until a row is there.
+pub(crate) async fn until_there_is(database: &Database, from: &str) {
+    while database.count(from).await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -414,9 +414,7 @@ async fn a_write_waits_for_a_connection() {
 async fn the_inbox_is_vacuumed_after_ten_thousand_messages() {
     let database = Database::new().await;
     let store = &database.store;
-    let worker = register(store).await;
-    start(store, request("a")).await;
-    let mut owned = Owned::claim(store, worker).await;
+    let mut owned = waiting_run(store, register(store).await, "a").await;
     let key = owned.key();
     for _ in 0..21 {
         let messages: Vec<Message> = (0..500).map(|_| signal("s")).collect();
@@ -426,11 +424,7 @@ async fn the_inbox_is_vacuumed_after_ten_thousand_messages() {
     }
     // Not autovacuum, which has a counter of its own.
     let vacuumed = "pg_stat_user_tables WHERE schemaname = 'dacapo' AND relname = 'inbox' AND vacuum_count > 0";
-    let until = async {
-        while database.count(vacuumed).await == 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), until).await.expect("the table is vacuumed");
+    let there = tokio::time::timeout(Duration::from_secs(60), until_there_is(&database, vacuumed)).await;
+    there.expect("the table is vacuumed");
     database.finish().await;
 }
