@@ -10,6 +10,8 @@ mod ask;
 mod branch;
 mod dead_letters;
 mod error;
+mod execution;
+mod messages;
 mod operate;
 mod transactions;
 mod update;
@@ -22,12 +24,11 @@ use std::{
 };
 
 use dacapo_core::{
-    Event, IdConflictPolicy, Message, MessageBody, MessageId, Namespace, Payload, Run, RunId, RunKey, Shard,
-    StartWorkflow, Store, TaskQueue, WorkflowId,
+    Event, IdConflictPolicy, Message, MessageBody, Namespace, Payload, Run, RunId, RunKey, StartWorkflow, Store,
+    TaskQueue,
     ids::validate,
     store::{
-        Reply, RunFilter, RunInfo, RunPage, RunResult, SendMessage, SendOutcome, StartOutcome, StartWrite, StoreError,
-        StoreResult, WorkerInfo,
+        Reply, RunFilter, RunInfo, RunPage, RunResult, StartOutcome, StartWrite, StoreError, StoreResult, WorkerInfo,
     },
 };
 use tokio::sync::oneshot;
@@ -39,6 +40,7 @@ pub use self::{
     branch::{Branched, ForkOptions, ResetOptions},
     dead_letters::Retried,
     error::ClientError,
+    execution::WorkflowExecution,
     update::{SentUpdate, Update, UpdateWait},
 };
 use crate::{
@@ -71,27 +73,6 @@ pub trait LocalStarter: Send + Sync {
         &self,
         request: Box<StartWorkflow>,
     ) -> Result<oneshot::Receiver<StoreResult<StartOutcome>>, Box<StartWorkflow>>;
-}
-
-/// A workflow id with one of its runs, or the newest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkflowExecution {
-    /// The workflow id.
-    pub workflow_id: WorkflowId,
-    /// The run; the newest when absent.
-    pub run_id: Option<RunId>,
-}
-
-impl WorkflowExecution {
-    /// Names the newest run of a workflow id.
-    pub fn newest(workflow_id: impl Into<WorkflowId>) -> Self {
-        Self { workflow_id: workflow_id.into(), run_id: None }
-    }
-
-    /// Names one run.
-    pub fn run(workflow_id: impl Into<WorkflowId>, run_id: RunId) -> Self {
-        Self { workflow_id: workflow_id.into(), run_id: Some(run_id) }
-    }
 }
 
 /// Where a start led.
@@ -233,35 +214,6 @@ impl Client {
         self.start(request).await
     }
 
-    /// Sends a signal.
-    ///
-    /// # Errors
-    /// [`ClientError::NotFound`], [`ClientError::NotOpen`], [`ClientError::TooManySignals`], [`ClientError::Invalid`],
-    /// [`ClientError::Unavailable`].
-    pub async fn signal(&self, to: &WorkflowExecution, name: &str, input: Payload) -> Result<(), ClientError> {
-        validate("signal name", name).map_err(|error| ClientError::Invalid { problem: error.to_string() })?;
-        let identity = self.identity.to_string();
-        self.send(to, MessageBody::Signal { name: name.to_owned(), input, identity }).await
-    }
-
-    /// Asks a run to cancel itself.
-    ///
-    /// # Errors
-    /// As [`Client::signal`].
-    pub async fn cancel(&self, to: &WorkflowExecution, reason: &str) -> Result<(), ClientError> {
-        let identity = self.identity.to_string();
-        self.send(to, MessageBody::Cancel { reason: reason.to_owned(), identity }).await
-    }
-
-    /// Ends a run at once, without asking its code; its owner does it, or, when nobody owns it, this call.
-    ///
-    /// # Errors
-    /// As [`Client::signal`].
-    pub async fn terminate(&self, to: &WorkflowExecution, reason: &str) -> Result<(), ClientError> {
-        let identity = self.identity.to_string();
-        self.send(to, MessageBody::Terminate { reason: reason.to_owned(), identity }).await
-    }
-
     /// Reads a value that the workflow published; also after the run closed.
     ///
     /// # Errors
@@ -320,25 +272,6 @@ impl Client {
             result = self.shared.waits.wait(run) => Ok(result?),
             Ok(problem) = given_up => Err(ClientError::Stuck { problem }),
         }
-    }
-
-    /// Finds a run.
-    ///
-    /// # Errors
-    /// [`ClientError::NotFound`], [`ClientError::Unavailable`].
-    pub async fn resolve(&self, execution: &WorkflowExecution) -> Result<RunInfo, ClientError> {
-        self.catch_up_with_own(&execution.workflow_id).await?;
-        match self.find(execution).await? {
-            Some(found) => Ok(found),
-            None => self.find_committed(execution).await,
-        }
-    }
-
-    async fn find(
-        &self,
-        WorkflowExecution { workflow_id, run_id }: &WorkflowExecution,
-    ) -> Result<Option<RunInfo>, ClientError> {
-        self.persist(|| self.shared.store.find_run(&self.namespace, workflow_id, *run_id)).await
     }
 
     /// Says what a run waits for and why it does not move.
@@ -463,57 +396,6 @@ impl Client {
         Ok(outcome)
     }
 
-    /// Sends a message to a run. When only the workflow id is given and its newest run closes meanwhile, the message
-    /// follows to the run that was started after it.
-    async fn send(&self, to: &WorkflowExecution, body: MessageBody) -> Result<(), ClientError> {
-        self.send_message(to, self.message(body)).await.map(|_| ())
-    }
-
-    /// As [`Client::send`]; gives the run that has the message.
-    async fn send_message(&self, to: &WorkflowExecution, message: Message) -> Result<RunKey, ClientError> {
-        let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
-        self.catch_up_with_own(&to.workflow_id).await?;
-        let mut again = false;
-        let mut run = match to.run_id {
-            Some(run_id) => RunKey { shard: Shard::of(&self.namespace, &to.workflow_id), run_id },
-            None => self.open_run(to).await?,
-        };
-        loop {
-            match self.deliver(run, &message).await? {
-                SendOutcome::Accepted => return Ok(run),
-                SendOutcome::TooManySignals => {
-                    return Err(ClientError::TooManySignals { workflow_id: to.workflow_id.clone() });
-                }
-                SendOutcome::NotOpen => {
-                    let newest = self.open_run(to).await?;
-                    if newest == run && again {
-                        return Err(self.not_open(to, run.run_id));
-                    }
-                    // It is open: the look itself may have delivered its start.
-                    again = newest == run;
-                    run = newest;
-                }
-            }
-        }
-    }
-
-    async fn deliver(&self, run: RunKey, message: &Message) -> Result<SendOutcome, ClientError> {
-        let store = &self.shared.store;
-        if matches!(message.body, MessageBody::Terminate { .. }) {
-            return self.persist(|| store.terminate(run, message.clone())).await;
-        }
-        self.persist(|| async {
-            let (reply, answer) = reply();
-            store.send(SendMessage { run, message: message.clone() }, reply);
-            answer.await.unwrap_or_else(|_| Err(no_answer()))
-        })
-        .await
-    }
-
-    async fn open_run(&self, execution: &WorkflowExecution) -> Result<RunKey, ClientError> {
-        Ok(self.resolve_open(execution).await?.key)
-    }
-
     /// Repeats a call with a growing wait while the database does not answer.
     async fn persist<T, F>(&self, call: impl Fn() -> F) -> Result<T, ClientError>
     where
@@ -536,22 +418,6 @@ impl Client {
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    fn message(&self, body: MessageBody) -> Message {
-        Message { id: MessageId(Uuid::now_v7()), body }
-    }
-
-    fn not_found(&self, execution: &WorkflowExecution) -> ClientError {
-        ClientError::NotFound {
-            namespace: self.namespace.to_string(),
-            workflow_id: execution.workflow_id.clone(),
-            run_id: execution.run_id,
-        }
-    }
-
-    fn not_open(&self, execution: &WorkflowExecution, run_id: RunId) -> ClientError {
-        ClientError::NotOpen { workflow_id: execution.workflow_id.clone(), run_id }
     }
 }
 
