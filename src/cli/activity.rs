@@ -107,7 +107,7 @@ impl Which {
                 (WorkflowExecution::run(info.workflow_id, token.run.run_id), token.activity_id)
             }
             (None, Some(id), Some(activity_id)) => {
-                (WorkflowExecution { workflow_id: id.as_str().into(), run_id: self.run_id }, activity_id)
+                (WorkflowExecution { run_id: self.run_id, ..WorkflowExecution::newest(id.as_str()) }, activity_id)
             }
             (None, ..) => return Err(Stop::new(Exit::Invalid, "name a workflow id and an activity id, or a token")),
         };
@@ -174,7 +174,7 @@ impl Activity {
                 "unpaused"
             }
         };
-        let WorkflowExecution { workflow_id, run_id } = &run;
+        let WorkflowExecution { workflow_id, run_id, .. } = &run;
         let (activity_id, attempt) = (token.activity_id, token.attempt);
         if context.output.json {
             context.output.value(&json!({

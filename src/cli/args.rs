@@ -73,7 +73,7 @@ pub(crate) struct Target {
 impl Target {
     /// Gives the workflow id and run as the client takes them.
     pub(crate) fn execution(&self) -> WorkflowExecution {
-        WorkflowExecution { workflow_id: self.workflow_id.as_str().into(), run_id: self.run_id }
+        WorkflowExecution { run_id: self.run_id, ..WorkflowExecution::newest(self.workflow_id.as_str()) }
     }
 }
 

@@ -55,7 +55,10 @@ impl<R: 'static> InTransaction for Start<R> {
         let request = client.prepare_start(request, signal)?;
         let row = client.start_row(request.clone());
         let (run, new) = enlist_start(&client, &row, &request, transaction).await?;
-        let execution = WorkflowExecution { workflow_id: request.workflow_id, run_id: run };
+        let execution = match run {
+            Some(run_id) => WorkflowExecution::chain(request.workflow_id, run_id),
+            None => WorkflowExecution::newest(request.workflow_id),
+        };
         Ok(WorkflowHandle::asked_for(client, execution, request.workflow_type.as_str(), new))
     }
 }
@@ -65,7 +68,7 @@ impl InTransaction for SignalCall {
 
     async fn in_transaction(self, transaction: &mut PgConnection) -> Result<(), TransactionError> {
         let (client, execution, name, input) = self.into_parts()?;
-        let row = client.signal_row(&execution, name, input)?;
+        let row = client.signal_row(&execution, name, input).await?;
         enlist_message(&client, &execution, &row, transaction).await
     }
 }
@@ -75,7 +78,7 @@ impl InTransaction for CancelCall {
 
     async fn in_transaction(self, transaction: &mut PgConnection) -> Result<(), TransactionError> {
         let (client, execution, reason) = self.into_parts();
-        let row = client.cancel_row(&execution, &reason);
+        let row = client.cancel_row(&execution, &reason).await?;
         enlist_message(&client, &execution, &row, transaction).await
     }
 }

@@ -30,6 +30,16 @@ async fn names(ctx: WorkflowContext, count: usize) -> Result<Vec<String>, Workfl
     Ok(names)
 }
 
+/// As [`names`], in runs of one name each.
+#[workflow]
+async fn names_on(
+    ctx: WorkflowContext,
+    (mut names, count): (Vec<String>, usize),
+) -> Result<Vec<String>, WorkflowError> {
+    names.push(ctx.receive(&NAME).await?);
+    if names.len() == count { Ok(names) } else { ctx.continue_as_new((names, count)).into() }
+}
+
 #[workflow]
 async fn forgetful(ctx: WorkflowContext) -> Result<(), WorkflowError> {
     Ok(ctx.activity(Careless::writes, ()).await?)
@@ -68,7 +78,7 @@ impl Shop {
 
     async fn with_worker() -> Self {
         let mut shop = Self::open().await;
-        let worker = Worker::new(&shop.engine).workflow(greet).workflow(names).workflow(forgetful);
+        let worker = Worker::new(&shop.engine).workflow(greet).workflow(names).workflow(names_on).workflow(forgetful);
         shop.worker = Some(worker.activities(Careless).start().unwrap());
         shop
     }
@@ -163,6 +173,42 @@ async fn messages_follow_the_start_of_their_own_transaction_in_order() {
     held.cancel("not needed").in_transaction(&mut tx).await.unwrap();
     tx.commit().await.unwrap();
     assert!(matches!(held.result().await, Err(ResultError::Cancelled { .. })));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn messages_of_a_transaction_reach_the_run_that_goes_on() {
+    let shop = Shop::with_worker().await;
+    let first = shop.client.start(names_on, (Vec::new(), 4)).id("chain").await.unwrap();
+    first.signal(&NAME, "a".to_owned()).await.unwrap();
+    let went_on = async || {
+        let run = first.describe().await.unwrap().run.info.key.run_id;
+        if Some(run) == first.run_id() { None } else { Some(run) }
+    };
+    while went_on().await.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A handle that began in the middle means the same chain.
+    let existing = shop.client.start(names_on, (Vec::new(), 4)).id("chain");
+    let second = existing.conflict_policy(IdConflictPolicy::UseExisting).await.unwrap();
+    assert_eq!((second.is_new(), second.run_id()), (false, went_on().await));
+    let mut tx = shop.pool.begin().await.unwrap();
+    for (run, name) in [(&first, "b"), (&second, "c"), (&first, "d")] {
+        run.signal(&NAME, name.to_owned()).in_transaction(&mut tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(second.result().await.unwrap(), ["a", "b", "c", "d"]);
+
+    // Nobody's later run of the same id is meant.
+    let later = shop.client.start(names, 1).id("chain").await.unwrap();
+    let mut tx = shop.pool.begin().await.unwrap();
+    let error = first.signal(&NAME, "e".to_owned()).in_transaction(&mut tx).await.unwrap_err();
+    assert!(matches!(error, TransactionError::Client(ClientError::NotOpen { .. })), "{error}");
+    let error = second.cancel("late").in_transaction(&mut tx).await.unwrap_err();
+    assert!(matches!(error, TransactionError::Client(ClientError::NotOpen { .. })), "{error}");
+    tx.commit().await.unwrap();
+    later.signal(&NAME, "f".to_owned()).await.unwrap();
+    assert_eq!(later.result().await.unwrap(), ["f"]);
     shop.close().await;
 }
 

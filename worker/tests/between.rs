@@ -13,6 +13,7 @@ use dacapo::{
     testing::TestEnv,
     workflow,
 };
+use dacapo_core::{RetryPolicy, RunStatus};
 use dacapo_runtime::ClientError;
 use futures_util::future::try_join_all;
 
@@ -74,6 +75,63 @@ async fn a_chain_of_runs_loses_no_signal_and_gives_its_last_result_to_its_parent
     let env = TestEnv::in_memory().workflow(counts).workflow(feeds).start().await;
     let run = env.start(feeds, 12).await.unwrap();
     assert_eq!(run.result().await.unwrap(), 78);
+    env.finish().await;
+}
+
+const CHAPTER: Query<u64> = Query::new("chapter");
+
+/// Goes on as the next chapter with each update, until it is told to stop; the first one of a book that fails is repeated.
+#[workflow]
+async fn chapters(ctx: WorkflowContext, number: u64) -> Result<u64, WorkflowError> {
+    ctx.publish(&CHAPTER, &number);
+    ctx.on_query(&ABOVE, move |bound| (bound + 1..=number).collect());
+    let mut requests = ctx.requests(&ADD);
+    select! {
+        Some(request) = requests.next() => {
+            let next = number + *request.argument();
+            request.reply(next);
+            ctx.continue_as_new(next).into()
+        }
+        stop = ctx.receive(&GO) => match stop? {
+            13 if ctx.info().attempt() == 1 => Err(WorkflowError::failed("Unlucky", "13")),
+            _ => Ok(number),
+        },
+    }
+}
+
+#[tokio::test]
+async fn the_handle_of_a_start_reaches_the_runs_that_go_on_for_it() {
+    let env = TestEnv::in_memory().workflow(chapters).start().await;
+    let run = env.start(chapters, 1).id("book").retry(RetryPolicy::attempts(2)).await.unwrap();
+    let first = env.client().handle_of_run(chapters, "book", run.run_id().unwrap());
+    let is_at = async |number| {
+        env.until(async || run.query(&CHAPTER).await.is_ok_and(|at| at == number)).await;
+    };
+    for number in 2..=5 {
+        assert_eq!(run.update(&ADD, 1).await.unwrap(), number);
+        is_at(number).await;
+    }
+    assert_eq!(run.query_with(&ABOVE, 3).await.unwrap(), [4, 5]);
+    assert_eq!(run.describe().await.unwrap().run.info.status, RunStatus::Running);
+    assert_eq!(Some(run.history().await.unwrap().len()), first.history().await.ok().map(|events| events.len()));
+
+    let closed = first.signal(&GO, 1).await.unwrap_err();
+    assert!(matches!(closed, ClientError::NotOpen { run_id, .. } if Some(run_id) == run.run_id()), "{closed}");
+    assert_eq!(first.query(&CHAPTER).await.unwrap(), 1, "one run and no other");
+
+    // The attempt that follows a failure belongs to it, and so does the reason why the last one was ended.
+    run.signal(&GO, 13).await.unwrap();
+    env.until(async || run.describe().await.unwrap().run.info.closed_at.is_none()).await;
+    run.terminate("out of print").await.unwrap();
+    let Err(ResultError::Terminated { reason, .. }) = run.result().await else { panic!("it was terminated") };
+    assert_eq!(reason, "out of print");
+
+    // Nobody's later run of the same id is meant.
+    let other = env.start(chapters, 1).id("book").await.unwrap();
+    let closed = run.signal(&GO, 1).await.unwrap_err();
+    assert!(matches!(closed, ClientError::NotOpen { run_id, .. } if Some(run_id) != run.run_id()), "{closed}");
+    other.signal(&GO, 0).await.unwrap();
+    assert_eq!(other.result().await.unwrap(), 1);
     env.finish().await;
 }
 

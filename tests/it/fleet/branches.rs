@@ -93,7 +93,8 @@ async fn a_run_whose_code_had_a_bug_is_reset_after_the_fix_and_ends_well() {
     let described = again.describe().await.unwrap();
     let from = described.branched_from.unwrap();
     assert_eq!((from.kind, Some(from.run_id), from.reason.as_str()), (BranchKind::Reset, run.run_id(), "wrong turn"));
-    let branches = run.describe().await.unwrap().run.branches;
+    let source = fleet.client.handle_of_run(priced, "order", run.run_id().unwrap());
+    let branches = source.describe().await.unwrap().run.branches;
     assert_eq!(branches.iter().map(|it| Some(it.run_id)).collect::<Vec<_>>(), [again.run_id()]);
     fleet.finish().await;
 }
@@ -115,10 +116,12 @@ async fn a_live_owner_drops_a_run_that_is_reset() {
         (fleet.workers[worker].counted("dacapo_owned_runs") == 1).then_some(())
     })
     .await;
-    let refused = run.signal(&GO, 1).await.unwrap_err();
+    let old = fleet.client.handle_of_run(waiter, "waits", run.run_id().unwrap());
+    let refused = old.signal(&GO, 1).await.unwrap_err();
     assert!(refused.to_string().contains("is closed"), "{refused}");
-    again.signal(&GO, 5).await.unwrap();
+    run.signal(&GO, 5).await.unwrap();
     assert_eq!(within("who holds the old handle hears it", PATIENCE, run.result()).await.unwrap(), 5);
+    assert_eq!(within("and so does who holds the new one", PATIENCE, again.result()).await.unwrap(), 5);
     fleet.finish().await;
 }
 

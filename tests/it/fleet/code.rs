@@ -249,6 +249,21 @@ pub(crate) async fn gatherer(ctx: WorkflowContext, count: usize) -> Result<Vec<u
     Ok(values)
 }
 
+/// As [`gatherer`], in runs of so many values each.
+#[workflow(name = "fleet.relay")]
+pub(crate) async fn relay(
+    ctx: WorkflowContext,
+    (mut values, count, each): (Vec<u64>, usize, usize),
+) -> Result<Vec<u64>, WorkflowError> {
+    for _ in 0..each {
+        values.push(ctx.receive(&VALUE).await?);
+        if values.len() == count {
+            return Ok(values);
+        }
+    }
+    ctx.continue_as_new((values, count, each)).into()
+}
+
 /// Exchanges so many values with another run and closes with what it received.
 #[workflow(name = "fleet.partner")]
 pub(crate) async fn partner(ctx: WorkflowContext, (other, rounds): (String, u64)) -> Result<Vec<u64>, WorkflowError> {
@@ -374,6 +389,7 @@ pub(crate) fn registry(settings: &Settings, client: Client) -> Registry {
             .workflow(sleeper)
             .workflow(collector)
             .workflow(gatherer)
+            .workflow(relay)
             .workflow(partner)
             .workflow(remote)
             .workflow(cancellable)

@@ -9,7 +9,7 @@ use dacapo::{ClientError, WorkflowHandle, core::EventKind};
 use tokio::task::JoinSet;
 
 use super::{
-    code::{STOP, VALUE, collector, gatherer, partner},
+    code::{STOP, VALUE, collector, gatherer, partner, relay},
     harness::{Fleet, PATIENCE, within},
     worker::Settings,
 };
@@ -32,6 +32,9 @@ const STOP_AFTER: u64 = 80;
 /// Senders to one run, and the signals of each: together as many as a run takes.
 const CROWD: u64 = 10;
 const SIGNALS_EACH: u64 = 1_000;
+
+/// The signals of each sender to a workflow that goes on as another run again and again.
+const SIGNALS_EACH_TO_CHAIN: u64 = 200;
 
 /// How often the owner of that run is killed, and the time between.
 const KILLS: u64 = 4;
@@ -132,24 +135,19 @@ fn watchful(settings: &mut Settings) {
     settings.lease_renewal = Some(Duration::from_millis(300));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_signals_of_ten_senders_outlive_kills_of_their_owner() {
-    let mut fleet = Fleet::on_shared_server().await;
-    for _ in 0..3 {
-        fleet.worker(watchful).await;
-    }
-    let all = CROWD * SIGNALS_EACH;
-    let run = fleet.client.start(gatherer, all as usize).id("gatherer").await.unwrap();
+/// Lets a crowd of senders signal a workflow, `each` times every one, while its owners are killed, and checks that its result
+/// has every value once and in the order of its sender.
+async fn outlive_kills(mut fleet: Fleet, run: WorkflowHandle<Vec<u64>>, each: u64) {
     let (kills, seen) = tokio::sync::watch::channel(0);
     let mut senders = JoinSet::new();
     for sender in 0..CROWD {
         let (run, mut seen) = (run.clone(), seen.clone());
         senders.spawn(async move {
-            for number in 0..SIGNALS_EACH {
+            for number in 0..each {
                 // However fast the machine is, each kill comes in the middle of the sending.
-                let due = number * (KILLS + 1) / SIGNALS_EACH;
+                let due = number * (KILLS + 1) / each;
                 seen.wait_for(|killed| *killed >= due).await.unwrap();
-                run.signal(&VALUE, sender * SIGNALS_EACH + number).await.unwrap();
+                run.signal(&VALUE, sender * each + number).await.unwrap();
             }
         });
     }
@@ -167,10 +165,33 @@ async fn ten_thousand_signals_of_ten_senders_outlive_kills_of_their_owner() {
     within("all senders end", PATIENCE, senders.join_all()).await;
     let values = within("the run ends", PATIENCE, run.result()).await.unwrap();
     for sender in 0..CROWD {
-        let own = sender * SIGNALS_EACH..(sender + 1) * SIGNALS_EACH;
+        let own = sender * each..(sender + 1) * each;
         let of_sender: Vec<u64> = values.iter().copied().filter(|value| own.contains(value)).collect();
         assert_eq!(of_sender, own.collect::<Vec<_>>(), "each once and in the order of their sender");
     }
-    assert_eq!(values.len() as u64, all);
+    assert_eq!(values.len() as u64, CROWD * each);
     fleet.finish().await;
+}
+
+async fn three_watchful_workers() -> Fleet {
+    let mut fleet = Fleet::on_shared_server().await;
+    for _ in 0..3 {
+        fleet.worker(watchful).await;
+    }
+    fleet
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_signals_of_ten_senders_outlive_kills_of_their_owner() {
+    let fleet = three_watchful_workers().await;
+    let run = fleet.client.start(gatherer, (CROWD * SIGNALS_EACH) as usize).id("gatherer").await.unwrap();
+    outlive_kills(fleet, run, SIGNALS_EACH).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_through_one_handle_reach_a_chain_of_runs_once_and_in_order_while_its_owners_are_killed() {
+    let fleet = three_watchful_workers().await;
+    let (all, of_a_run) = ((CROWD * SIGNALS_EACH_TO_CHAIN) as usize, 20);
+    let run = fleet.client.start(relay, (Vec::new(), all, of_a_run)).id("relay").await.unwrap();
+    outlive_kills(fleet, run, SIGNALS_EACH_TO_CHAIN).await;
 }

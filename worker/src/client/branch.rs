@@ -168,6 +168,6 @@ impl<R> fmt::Debug for ForkCall<R> {
 
 fn handle<R>(client: dacapo_runtime::Client, workflow_type: &str, branched: Branched) -> WorkflowHandle<R> {
     let Branched { workflow_id, run, new } = branched;
-    let execution = WorkflowExecution::run(workflow_id, run.run_id);
+    let execution = WorkflowExecution::chain(workflow_id, run.run_id);
     WorkflowHandle::started(client, execution, workflow_type, run, new)
 }

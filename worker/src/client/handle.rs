@@ -11,7 +11,13 @@ use dacapo_runtime::{ClientError, Description, QUERY_TIMEOUT, WorkflowExecution}
 use super::{CancelCall, ForkCall, ResetCall, SignalCall, UpdateCall};
 use crate::define::{Data, Query, Signal, Update};
 
-/// A workflow, or one run of it, whose result is an `R`. Cloning gives another handle on the same one.
+/// A workflow whose result is an `R`. Cloning gives another handle on the same one.
+///
+/// The handle of a start means the run that was started and those that go on for it: after continue-as-new, for a retry,
+/// after a reset. Messages and queries go to the last of them; the history, a reset and a fork are those of the run itself.
+/// A handle of [`Client::handle_of_run`](crate::Client::handle_of_run) means that one run and no other, and one of
+/// [`Client::handle`](crate::Client::handle) the newest run of its workflow id, whoever started it. All of them wait for
+/// the result of the last run.
 pub struct WorkflowHandle<R> {
     client: dacapo_runtime::Client,
     execution: WorkflowExecution,
@@ -161,7 +167,7 @@ impl<R> WorkflowHandle<R> {
     /// # Errors
     /// [`ClientError::Branch`] and [`ClientError::MovedOn`] say what is in the way, and the way out.
     pub fn reset(&self, point: ResetPoint) -> ResetCall<R> {
-        ResetCall::new(self.client.clone(), self.execution.clone(), Arc::clone(&self.workflow_type), point)
+        ResetCall::new(self.client.clone(), self.this_run(), Arc::clone(&self.workflow_type), point)
     }
 
     /// Begins another workflow with a part of this one's history, with another input or other results of activities; this
@@ -170,7 +176,7 @@ impl<R> WorkflowHandle<R> {
     /// # Errors
     /// [`ClientError::Branch`] says what is in the way, and the way out; [`ClientError::AlreadyOpen`].
     pub fn fork(&self) -> ForkCall<R> {
-        ForkCall::new(self.client.clone(), self.execution.clone(), Arc::clone(&self.workflow_type))
+        ForkCall::new(self.client.clone(), self.this_run(), Arc::clone(&self.workflow_type))
     }
 
     /// Says what the workflow waits for and why it does not move.
@@ -231,6 +237,11 @@ impl<R: Data> WorkflowHandle<R> {
 }
 
 impl<R> WorkflowHandle<R> {
+    /// The run that the handle names, whatever goes on for it: points of a history belong to one run.
+    fn this_run(&self) -> WorkflowExecution {
+        WorkflowExecution { follows: false, ..self.execution.clone() }
+    }
+
     /// Reads why the run was terminated, which only its last event says.
     async fn reason(&self) -> Result<String, ClientError> {
         let info = self.client.resolve(&self.execution).await?;

@@ -158,7 +158,7 @@ impl<R> Start<R> {
             Some((name, input)) => client.signal_with_start(request, name, input).await?,
             None => client.start(request).await?,
         };
-        let execution = WorkflowExecution::run(workflow_id, run.run_id);
+        let execution = WorkflowExecution::chain(workflow_id, run.run_id);
         Ok(WorkflowHandle::started(client, execution, workflow_type.as_str(), run, new))
     }
 }
@@ -213,7 +213,7 @@ impl<R, U> StartWithUpdate<R, U> {
         }
         let (workflow_id, workflow_type) = (request.workflow_id.clone(), request.workflow_type.clone());
         let (Started { run, new }, sent) = client.update_with_start(request, update).await?;
-        let execution = WorkflowExecution::run(workflow_id, run.run_id);
+        let execution = WorkflowExecution::chain(workflow_id, run.run_id);
         let handle = WorkflowHandle::started(client.clone(), execution, workflow_type.as_str(), run, new);
         Ok((handle, UpdateHandle::new(client, sent)))
     }

@@ -1,8 +1,16 @@
-//! Which run is meant, and where it is found.
+//! Which run is meant, and where it is found; the runs that go on for others.
 
-use dacapo_core::{RunId, RunKey, WorkflowId, store::RunInfo};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use dacapo_core::{RunId, RunKey, RunStatus, WorkflowId, store::RunInfo};
 
 use super::{Client, ClientError};
+
+/// The runs of which a client remembers which run goes on for them; all are forgotten when there are more.
+const REMEMBERED_MAX: usize = 10_000;
 
 /// A workflow id with one of its runs, or the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,17 +19,53 @@ pub struct WorkflowExecution {
     pub workflow_id: WorkflowId,
     /// The run; the newest when absent.
     pub run_id: Option<RunId>,
+    /// Whether the runs that go on for that run are meant as well: after continue-as-new, for a retry, after a reset.
+    pub follows: bool,
 }
 
 impl WorkflowExecution {
     /// Names the newest run of a workflow id.
     pub fn newest(workflow_id: impl Into<WorkflowId>) -> Self {
-        Self { workflow_id: workflow_id.into(), run_id: None }
+        Self { workflow_id: workflow_id.into(), run_id: None, follows: false }
     }
 
-    /// Names one run.
+    /// Names one run, and no other.
     pub fn run(workflow_id: impl Into<WorkflowId>, run_id: RunId) -> Self {
-        Self { workflow_id: workflow_id.into(), run_id: Some(run_id) }
+        Self { workflow_id: workflow_id.into(), run_id: Some(run_id), follows: false }
+    }
+
+    /// Names a run, or the last of those that go on for it.
+    pub fn chain(workflow_id: impl Into<WorkflowId>, run_id: RunId) -> Self {
+        Self { follows: true, ..Self::run(workflow_id, run_id) }
+    }
+}
+
+/// The last run that is known to go on for another, so that a long chain is walked once.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    last: Mutex<HashMap<RunId, RunId>>,
+}
+
+impl Chains {
+    /// Gives the last run known, which is the run itself when nothing is.
+    pub(super) fn last(&self, run: RunId) -> RunId {
+        self.lock().get(&run).copied().unwrap_or(run)
+    }
+
+    /// Remembers that `last` goes on for `run`.
+    pub(super) fn note(&self, run: RunId, last: RunId) {
+        if run == last {
+            return;
+        }
+        let mut known = self.lock();
+        if known.len() >= REMEMBERED_MAX && !known.contains_key(&run) {
+            known.clear();
+        }
+        known.insert(run, last);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, RunId>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -32,6 +76,20 @@ impl Client {
     /// [`ClientError::NotFound`], [`ClientError::Unavailable`].
     pub async fn resolve(&self, execution: &WorkflowExecution) -> Result<RunInfo, ClientError> {
         self.catch_up_with_own(&execution.workflow_id).await?;
+        let WorkflowExecution { workflow_id, run_id, .. } = execution;
+        let Some(first) = run_id.filter(|_| execution.follows) else { return self.resolve_named(execution).await };
+        let named = |run_id| WorkflowExecution::run(workflow_id.clone(), run_id);
+        let mut found = self.resolve_named(&named(self.shared.chains.last(first))).await?;
+        while found.status != RunStatus::Running
+            && let Some(next) = self.successor(found.key).await?
+        {
+            found = self.resolve_named(&named(next.run_id)).await?;
+        }
+        self.shared.chains.note(first, found.key.run_id);
+        Ok(found)
+    }
+
+    async fn resolve_named(&self, execution: &WorkflowExecution) -> Result<RunInfo, ClientError> {
         match self.find(execution).await? {
             Some(found) => Ok(found),
             None => self.find_committed(execution).await,
@@ -40,13 +98,20 @@ impl Client {
 
     pub(super) async fn find(
         &self,
-        WorkflowExecution { workflow_id, run_id }: &WorkflowExecution,
+        WorkflowExecution { workflow_id, run_id, .. }: &WorkflowExecution,
     ) -> Result<Option<RunInfo>, ClientError> {
         self.persist(|| self.shared.store.find_run(&self.namespace, workflow_id, *run_id)).await
     }
 
     pub(super) async fn open_run(&self, execution: &WorkflowExecution) -> Result<RunKey, ClientError> {
         Ok(self.resolve_open(execution).await?.key)
+    }
+
+    /// The run that goes on for a closed one, if any.
+    pub(super) async fn successor(&self, run: RunKey) -> Result<Option<RunKey>, ClientError> {
+        let results = self.persist(|| self.shared.store.results(std::slice::from_ref(&run))).await?;
+        let successor = results.into_iter().find_map(|(_, result)| result.successor);
+        Ok(successor.map(|run_id| RunKey { run_id, ..run }))
     }
 
     pub(super) fn not_found(&self, execution: &WorkflowExecution) -> ClientError {

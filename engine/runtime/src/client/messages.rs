@@ -40,8 +40,8 @@ impl Client {
         self.send(to, MessageBody::Terminate { reason: reason.to_owned(), identity }).await
     }
 
-    /// Sends a message to a run. When only the workflow id is given and its newest run closes meanwhile, the message
-    /// follows to the run that was started after it.
+    /// Sends a message to a run. Unless `to` names one run and no other, the message follows to the run that goes on for one
+    /// that has closed meanwhile; where only the workflow id is given, also to a run that was started after it.
     pub(super) async fn send(&self, to: &WorkflowExecution, body: MessageBody) -> Result<(), ClientError> {
         self.send_message(to, self.message(body)).await.map(|_| ())
     }
@@ -50,28 +50,40 @@ impl Client {
     pub(super) async fn send_message(&self, to: &WorkflowExecution, message: Message) -> Result<RunKey, ClientError> {
         let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
         self.catch_up_with_own(&to.workflow_id).await?;
+        let shard = Shard::of(&self.namespace, &to.workflow_id);
         let mut again = false;
         let mut run = match to.run_id {
-            Some(run_id) => RunKey { shard: Shard::of(&self.namespace, &to.workflow_id), run_id },
+            Some(run_id) if to.follows => RunKey { shard, run_id: self.shared.chains.last(run_id) },
+            Some(run_id) => RunKey { shard, run_id },
             None => self.open_run(to).await?,
         };
         loop {
             match self.deliver(run, &message).await? {
-                SendOutcome::Accepted => return Ok(run),
+                SendOutcome::Accepted => break,
                 SendOutcome::TooManySignals => {
                     return Err(ClientError::TooManySignals { workflow_id: to.workflow_id.clone() });
                 }
-                SendOutcome::NotOpen => {
-                    let newest = self.open_run(to).await?;
-                    if newest == run && again {
-                        return Err(self.not_open(to, run.run_id));
-                    }
-                    // It is open: the look itself may have delivered its start.
-                    again = newest == run;
-                    run = newest;
-                }
+                SendOutcome::NotOpen => {}
             }
+            // A closed run has said whether it had the message, so that nothing arrives twice on the way.
+            if (to.follows || to.run_id.is_none())
+                && let Some(next) = self.successor(run).await?
+            {
+                run = next;
+                continue;
+            }
+            let open = self.open_run(to).await?;
+            if open == run && again {
+                return Err(self.not_open(to, run.run_id));
+            }
+            // It is open: the look itself may have delivered its start.
+            again = open == run;
+            run = open;
         }
+        if let Some(first) = to.run_id.filter(|_| to.follows) {
+            self.shared.chains.note(first, run.run_id);
+        }
+        Ok(run)
     }
 
     pub(super) async fn deliver(&self, run: RunKey, message: &Message) -> Result<SendOutcome, ClientError> {

@@ -34,7 +34,6 @@ use dacapo_core::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use self::waits::Waits;
 pub use self::{
     ask::QUERY_TIMEOUT,
     branch::{Branched, ForkOptions, ResetOptions},
@@ -43,6 +42,7 @@ pub use self::{
     execution::WorkflowExecution,
     update::{SentUpdate, Update, UpdateWait},
 };
+use self::{execution::Chains, waits::Waits};
 use crate::{
     clock::Clock,
     describe::{Description, explain},
@@ -89,6 +89,7 @@ struct Shared {
     clock: Arc<Clock>,
     waits: Arc<Waits>,
     local: Option<Arc<dyn LocalStarter>>,
+    chains: Chains,
 }
 
 /// Starts, signals, cancels, queries, awaits and lists runs of one namespace. Cloning gives another handle.
@@ -118,7 +119,7 @@ impl Client {
         identity: &str,
     ) -> Self {
         Self {
-            shared: Arc::new(Shared { store, clock, waits, local }),
+            shared: Arc::new(Shared { store, clock, waits, local, chains: Chains::default() }),
             namespace: Namespace::default_namespace(),
             identity: identity.into(),
             patience: PATIENCE,

@@ -2,7 +2,8 @@
 //! (`docs/transactions.md`). The transaction itself is the store's.
 
 use dacapo_core::{
-    IdConflictPolicy, Message, MessageBody, MessageId, Payload, RunId, RunStatus, StartWorkflow, WorkflowId,
+    EventKind, IdConflictPolicy, Message, MessageBody, MessageId, Payload, RunId, RunKey, RunStatus, Shard,
+    StartWorkflow, WorkflowId,
     ids::validate,
     outbox::{Asker, ExternalTarget, OutboxBody, OutboxRow, TargetRun},
     store::{CaughtUp, RunInfo, StartOutcome},
@@ -46,22 +47,47 @@ impl Client {
     /// Makes the row that sends a signal when its transaction has committed.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`].
-    pub fn signal_row(&self, to: &WorkflowExecution, name: &str, input: Payload) -> Result<OutboxRow, ClientError> {
+    /// [`ClientError::Invalid`], [`ClientError::Unavailable`].
+    pub async fn signal_row(
+        &self,
+        to: &WorkflowExecution,
+        name: &str,
+        input: Payload,
+    ) -> Result<OutboxRow, ClientError> {
         validate("signal name", name).map_err(|error| ClientError::Invalid { problem: error.to_string() })?;
         let identity = self.identity.to_string();
-        Ok(self.message_row(to, MessageBody::Signal { name: name.to_owned(), input, identity }))
+        self.message_row(to, MessageBody::Signal { name: name.to_owned(), input, identity }).await
     }
 
     /// Makes the row that asks a run to cancel itself when its transaction has committed.
-    pub fn cancel_row(&self, to: &WorkflowExecution, reason: &str) -> OutboxRow {
+    ///
+    /// # Errors
+    /// [`ClientError::Unavailable`].
+    pub async fn cancel_row(&self, to: &WorkflowExecution, reason: &str) -> Result<OutboxRow, ClientError> {
         let identity = self.identity.to_string();
-        self.message_row(to, MessageBody::Cancel { reason: reason.to_owned(), identity })
+        self.message_row(to, MessageBody::Cancel { reason: reason.to_owned(), identity }).await
     }
 
-    fn message_row(&self, to: &WorkflowExecution, body: MessageBody) -> OutboxRow {
-        let run = to.run_id.map_or(TargetRun::Open, TargetRun::Run);
-        row(self.target(&to.workflow_id, run), OutboxBody::Message(body))
+    async fn message_row(&self, to: &WorkflowExecution, body: MessageBody) -> Result<OutboxRow, ClientError> {
+        let run = match to.run_id {
+            None => TargetRun::Open,
+            Some(run_id) if to.follows => TargetRun::Chain(self.first_of_chain(to, run_id).await?),
+            Some(run_id) => TargetRun::Run(run_id),
+        };
+        Ok(row(self.target(&to.workflow_id, run), OutboxBody::Message(body)))
+    }
+
+    /// Which run the chain of a run began with; its history says it.
+    async fn first_of_chain(&self, of: &WorkflowExecution, run_id: RunId) -> Result<RunId, ClientError> {
+        let run = RunKey { shard: Shard::of(&self.namespace, &of.workflow_id), run_id };
+        let first = self.persist(|| self.store().history(run, 1, 1)).await?;
+        let mut events = first.into_iter().flat_map(|transition| transition.events);
+        let lineage = events.find_map(|event| match event.event {
+            EventKind::WorkflowExecutionStarted(started) => started.lineage,
+            _ => None,
+        });
+        // One that is not there yet is about to be started, as the first of its chain.
+        Ok(lineage.and_then(|lineage| lineage.first_run_id).unwrap_or(run_id))
     }
 
     fn target(&self, workflow_id: &WorkflowId, run: TargetRun) -> ExternalTarget {
@@ -93,7 +119,7 @@ impl Client {
 
     /// Finds a run whose start may have committed and not been delivered.
     pub(super) async fn find_committed(&self, execution: &WorkflowExecution) -> Result<RunInfo, ClientError> {
-        let WorkflowExecution { workflow_id, run_id } = execution;
+        let WorkflowExecution { workflow_id, run_id, .. } = execution;
         let caught_up = self.catch_up(workflow_id, *run_id).await?;
         // Also where nothing was delivered: somebody else may have, since the first look.
         if let Some(found) = self.find(execution).await? {
