@@ -114,7 +114,8 @@ pub trait Store: Any + Send + Sync + 'static {
     async fn claim_runs(&self, worker: WorkerId, claim: &RunClaim) -> StoreResult<ClaimedRuns>;
 
     /// Says that others may hand starts to the worker for so long, or no more (`None`). A start that is handed to a worker is
-    /// owned by it from its first moment; [`Hint::Handed`] and [`Beat::starts_handed`] tell the worker to take it.
+    /// owned by it from its first moment; [`Hint::Brought`] brings it, or [`Hint::Handed`] and [`Beat::starts_handed`] tell the
+    /// worker to take it.
     ///
     /// A store that hands no starts to anybody has nothing to do.
     async fn take_starts(&self, _worker: WorkerId, _for_so_long: Option<Duration>) -> StoreResult<()> {
@@ -125,6 +126,12 @@ pub trait Store: Any + Send + Sync + 'static {
     /// [`Store::give_back_handed`]; runs that are not the worker's are missing in the answer.
     async fn take_handed(&self, _worker: WorkerId, _which: &HandedStarts) -> StoreResult<TakenStarts> {
         Ok(TakenStarts::default())
+    }
+
+    /// Notes that the worker has all runs of flushes that a hint brought; they are not given back any more. Gives how long
+    /// ago the oldest was handed over.
+    async fn took_brought(&self, _worker: WorkerId, _handed: &[HandedId]) -> StoreResult<Duration> {
+        Ok(Duration::ZERO)
     }
 
     /// Makes runs that were handed to a worker (`None`: to anybody) at least `age` ago, and that it has not taken, ready for

@@ -33,6 +33,9 @@ DELETE FROM dacapo.workers w WHERE w.worker = $1 AND w.dead
    AND NOT EXISTS (SELECT FROM dacapo.runs_open r WHERE r.owner = w.worker)
    AND NOT EXISTS (SELECT FROM dacapo.activities a WHERE a.claimed_by = w.worker)";
 
+/// How long a start that was handed over may be on its way to its worker, or that worker's word that it has it.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
+
 /// Renews the lease and looks around, in one statement. Work that is due within the horizon ($5) is named by its time, so
 /// that whoever waits need not ask before; what lies beyond, a later renewal names. Of a long inbox only the beginning is
 /// looked at: whose the rest is, the owners find out by the runs that they know. A peer whose presence lock nobody holds is
@@ -61,7 +64,8 @@ SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,
           LEFT JOIN LATERAL (SELECT o.owner FROM dacapo.runs_open o
                               WHERE o.shard = b.shard AND o.run_id = b.run_id OFFSET 0) r ON true) AS inbox_waiting,
        EXISTS (SELECT FROM dacapo.activities a WHERE a.deadline <= statement_timestamp()) AS overdue,
-       EXISTS (SELECT FROM dacapo.handed h WHERE h.worker = $1) AS handed,
+       EXISTS (SELECT FROM dacapo.handed h
+                WHERE h.worker = $1 AND h.handed_at <= statement_timestamp() - $12 * interval '1 ms') AS handed,
        EXISTS (SELECT FROM dacapo.handed h WHERE h.handed_at <= statement_timestamp() - $11 * interval '1 ms') AS untaken,
        EXISTS (SELECT FROM dacapo.outbox o WHERE o.due_at <= statement_timestamp() - $8 * interval '1 ms') AS outbox_waiting,
        LEAST((SELECT min(CASE WHEN r.owner IS NULL THEN t.fire_at ELSE t.fire_at + interval '1 s' END)
@@ -155,6 +159,7 @@ impl PgStore {
             .bind(self.hints.listens_for(PRESENCE_AFTER_RECONNECT))
             .bind(interest.takes_starts.map(|time| time.as_millis() as i64))
             .bind(HANDED_GRACE.as_millis() as i64)
+            .bind(ON_ITS_WAY.as_millis() as i64)
             .fetch_one(&self.read)
             .await
             .map_err(store_error)?;

@@ -15,7 +15,7 @@ use dacapo_core::{
     query::{Query, QueryAnswer},
     store::{
         ActivityClaim, ActivityClaimRef, ActivityHeartbeat, ActivityReport, Beat, BeatInterest, BranchOutcome,
-        CaughtUp, ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HandedStarts,
+        CaughtUp, ClaimedActivity, ClaimedRuns, DeadLetter, DeadLetterFilter, DeadLetterKind, HandedId, HandedStarts,
         HeartbeatAnswer, HintReceiver, LoadedRun, QueueDepth, ReleaseOutcome, ReleaseRun, Reply, ReportOutcome,
         RunClaim, RunDescription, RunFilter, RunInfo, RunResult, RunWrite, RunsPart, SendMessage, SendOutcome,
         StartOutcome, StartWrite, StoreError, StoreResult, StoredTransition, SweepFinding, TakenStarts, WorkerInfo,
@@ -209,6 +209,10 @@ impl Store for PgStore {
 
     async fn take_handed(&self, worker: WorkerId, which: &HandedStarts) -> StoreResult<TakenStarts> {
         within(self.take_handed_starts(worker, which)).await
+    }
+
+    async fn took_brought(&self, worker: WorkerId, handed: &[HandedId]) -> StoreResult<Duration> {
+        within(self.note_brought(worker, handed)).await
     }
 
     async fn give_back_handed(&self, worker: Option<WorkerId>, age: Duration) -> StoreResult<u64> {

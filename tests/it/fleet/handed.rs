@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use dacapo::core::{
-    RunId, StartWorkflow, Store,
+    Payload, RunId, RunKey, StartWorkflow, Store, WorkerId,
     store::{Reply, StartOutcome, StartWrite},
 };
 use nix::sys::signal::Signal;
 
 use super::{
-    code::sequence,
+    code::{VALUE, gatherer, sequence},
     harness::{Fleet, PATIENCE, QUEUE, eventually, within},
     worker::Settings,
 };
@@ -54,19 +54,11 @@ async fn what_a_worker_that_stands_still_does_not_take_is_given_to_others() {
     fleet.finish().await;
 }
 
-#[tokio::test]
-async fn a_start_of_which_its_worker_heard_nothing_is_found_by_it() {
-    let mut fleet = Fleet::on_shared_server().await;
-    fleet.worker(long_lease).await;
-    let worker = fleet.member("w1").await.unwrap().worker;
-    // What a client leaves that dies between its commit and its word to the worker.
-    let request = StartWorkflow::new(
-        RunId(uuid::Uuid::now_v7()),
-        "quiet".into(),
-        "fleet.sequence".into(),
-        QUEUE.into(),
-        dacapo::core::Payload::from_json("input", "[1, 1]".to_owned()).unwrap(),
-    );
+/// Starts a run that a worker owns and has heard nothing of. Gives the id of its next event, too.
+async fn start_quietly(fleet: &Fleet, worker: WorkerId, id: &str, workflow: &str, input: &str) -> (RunKey, i64) {
+    let input = Payload::from_json("input", input.to_owned()).unwrap();
+    let run_id = RunId(uuid::Uuid::now_v7());
+    let request = StartWorkflow::new(run_id, id.into(), workflow.into(), QUEUE.into(), input);
     let (key, at) = (request.key(), fleet.store.clock().await.unwrap().0);
     let transition = request.transition(at);
     let next = transition.next_event_id();
@@ -74,6 +66,42 @@ async fn a_start_of_which_its_worker_heard_nothing_is_found_by_it() {
     let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
     fleet.store.start(StartWrite { request, transition, owner: Some(worker), ready_at: at }, reply);
     assert_eq!(answer.await.unwrap().unwrap(), StartOutcome::Started);
+    (key, next)
+}
+
+#[tokio::test]
+async fn a_message_that_comes_before_the_run_that_is_brought_is_not_forgotten() {
+    let mut fleet = Fleet::on_shared_server().await;
+    fleet
+        .worker(|settings| {
+            long_lease(settings);
+            // No renewal comes in time to look for anything.
+            settings.lease_renewal = Some(Duration::from_secs(300));
+        })
+        .await;
+    let worker = fleet.member("w1").await.unwrap().worker;
+    let (key, next) = start_quietly(&fleet, worker, "late", "fleet.gatherer", "1").await;
+    let late = fleet.client.handle(gatherer, "late");
+    late.signal(&VALUE, 7).await.unwrap();
+    // The worker is told of the message alone, and cannot do anything about it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let notify = "SELECT pg_notify('dacapo_w_' || replace($1::text, '-', ''),
+            '<1/1;' || lpad(to_hex($2::int), 2, '0') || replace($3::text, '-', '') || to_hex($4::bigint) || ':'
+                || octet_length(h.events) || ':' || convert_from(h.events, 'UTF8'))
+        FROM dacapo.history h WHERE h.shard = $2 AND h.run_id = $3";
+    let notify = sqlx::query(notify).bind(worker.0).bind(key.shard.0).bind(key.run_id.0).bind(next);
+    notify.execute(&fleet.database.pool).await.unwrap();
+    assert_eq!(within("the run ends", Duration::from_secs(60), late.result()).await.unwrap(), [7]);
+    fleet.finish().await;
+}
+
+#[tokio::test]
+async fn a_start_of_which_its_worker_heard_nothing_is_found_by_it() {
+    let mut fleet = Fleet::on_shared_server().await;
+    fleet.worker(long_lease).await;
+    let worker = fleet.member("w1").await.unwrap().worker;
+    // What a client leaves that dies between its commit and its word to the worker.
+    let (key, next) = start_quietly(&fleet, worker, "quiet", "fleet.sequence", "[1, 1]").await;
     let statement =
         "INSERT INTO dacapo.handed (worker, shards, runs, nexts) VALUES ($1, ARRAY[$2], ARRAY[$3], ARRAY[$4])";
     let insert = sqlx::query(statement).bind(worker.0).bind(key.shard.0).bind(key.run_id.0).bind(next);
@@ -99,7 +127,11 @@ async fn a_worker_that_cannot_take_what_it_is_handed_is_handed_nothing_more() {
         (fleet.database.count("dacapo.workers WHERE takes_until > clock_timestamp()").await == 0).then_some(())
     })
     .await;
-    assert_eq!(within("the run ends", PATIENCE, first.result()).await.unwrap(), 1, "it is given back and claimed");
+    assert_eq!(
+        within("the run ends", PATIENCE, first.result()).await.unwrap(),
+        1,
+        "it was brought, or is given back and claimed"
+    );
     sqlx::raw_sql("DROP TRIGGER broken ON dacapo.handed").execute(&fleet.database.pool).await.unwrap();
     until_all_take_starts(&fleet).await;
     fleet.finish().await;

@@ -13,7 +13,7 @@ use crate::rule::Rules;
 use crate::scenario::Scenario;
 use crate::session::{self, Caller, Phase, Session, SessionId, Sessions, Step};
 use crate::statement::{Answer, Statement, Termination, Verdict};
-use crate::tables::{ActivityId, Message, RunId, Tables, WorkerId};
+use crate::tables::{ActivityId, Message, Row, RowKey, RunId, Tables, WorkerId, Write};
 
 /// Remembers what was promised and what was done outside the database, for the properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -120,12 +120,25 @@ impl World {
                     Arc::make_mut(&mut self.tables).apply(write);
                 }
                 session::note_changes(&mut self.sessions, &writes, &session.taken);
+                self.tell_of_hands(scenario, &writes);
                 if !session.orphan {
                     self.answered(rules, scenario, &session, answer);
                 }
             }
         }
         Some(())
+    }
+
+    /// Sends the news of starts that were handed over to those that live.
+    fn tell_of_hands(&mut self, scenario: &Scenario, writes: &[Write]) {
+        for write in writes {
+            let Write::Put(RowKey::Handed(run), Row::Handed(handed)) = write else { continue };
+            for (process, plan) in self.processes.iter_mut().zip(&scenario.processes) {
+                if plan.hears && process.up && process.id == handed.worker {
+                    process.news.insert(*run);
+                }
+            }
+        }
     }
 
     /// Lets a lease run out: of a process that is down, or of one that lives and is late.

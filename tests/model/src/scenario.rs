@@ -14,6 +14,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) releases_beside_flush: bool,
     /// Whether it goes on with the runs that it has while it takes what was handed to it.
     pub(crate) takes_beside: bool,
+    /// Whether starts that are handed to it are brought to it by their news.
+    pub(crate) hears: bool,
     /// Whether it may crash or pause for longer than its lease.
     pub(crate) mortal: bool,
     /// Runs that it starts.

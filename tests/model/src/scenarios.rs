@@ -48,6 +48,8 @@ pub fn all() -> Vec<Scenario> {
         late_hand(),
         untaken(),
         late_take(),
+        brought(),
+        brought_lost(),
     ]
 }
 
@@ -90,6 +92,7 @@ fn process(id: u8) -> ProcessPlan {
         releases: 0,
         releases_beside_flush: false,
         takes_beside: false,
+        hears: false,
         mortal: false,
         starts: Vec::new(),
         pipelines: false,
@@ -433,5 +436,25 @@ pub fn late_take() -> Scenario {
         it.workflow.activity = Some((ACTIVITY, 1));
         it.processes = vec![ProcessPlan { takes_beside: true, ..process(0) }];
         it.losses = 2;
+    })
+}
+
+/// The news of a start bring the run to its worker, at once or when it has been taken, written to, or given back and claimed by
+/// another.
+pub fn brought() -> Scenario {
+    world("brought", 2).signals(1).with(|it| {
+        it.starters = vec![(RUN, vec![WorkerId(0)])];
+        it.workflow.activity = Some((ACTIVITY, 1));
+        it.processes = vec![ProcessPlan { hears: true, ..process(0) }, process(1)];
+        it.give_backs = 1;
+    })
+}
+
+/// What was brought is written to, and answers get lost.
+pub fn brought_lost() -> Scenario {
+    world("brought, answers lost", 1).signals(1).closes(Closes::AfterSignals(1)).with(|it| {
+        it.starters = vec![(RUN, vec![WorkerId(0)])];
+        it.processes = vec![ProcessPlan { hears: true, ..process(0) }];
+        it.losses = 1;
     })
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::{
     activity::ActivityOutcome,
+    batch,
     event::Event,
     ids::{ActivityId, Namespace, RunKey, TaskQueue, WorkerId, WorkflowType},
     message::Message,
     payload::Payload,
+    store::StoreError,
     time::Timestamp,
     transition::{ActivityRow, ActivityTask},
 };
@@ -64,6 +66,49 @@ pub enum HandedStarts {
 /// Names what one flush of starts handed to a worker.
 pub type HandedId = i64;
 
+/// Runs of one flush of starts that was handed to a worker, brought to it by a hint: it need not read them.
+#[derive(Debug, PartialEq)]
+pub struct BroughtStarts {
+    /// The worker that owns them.
+    pub worker: WorkerId,
+    /// The flush.
+    pub handed: HandedId,
+    /// The runs of the flush, of which some may come with other hints.
+    pub of: usize,
+    /// The runs.
+    pub runs: Vec<BroughtRun>,
+}
+
+/// A run as its start wrote it, under the worker's first epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BroughtRun {
+    /// The run.
+    pub key: RunKey,
+    /// The id of its next event.
+    pub next_event_id: i64,
+    /// Its events, as [`batch::encode`](crate::batch::encode) writes them.
+    pub events: String,
+}
+
+impl BroughtRun {
+    /// Reads the run. Of what others may have written since it knows nothing: its first write is fenced by what it is here,
+    /// and messages are told of by hints of their own.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn load(&self, owner: WorkerId) -> Result<LoadedRun, StoreError> {
+        let corrupt = |problem: String| StoreError::Corrupt { problem };
+        let events = batch::decode(self.key.run_id, 1, self.events.as_bytes())
+            .map_err(|error| corrupt(format!("the start of run {} cannot be read: {error}", self.key.run_id)))?;
+        if events.len() as i64 + 1 != self.next_event_id {
+            let (run_id, count, next) = (self.key.run_id, events.len(), self.next_event_id);
+            return Err(corrupt(format!("the start of run {run_id} has {count} events, and its next is {next}")));
+        }
+        let (key, owner) = (self.key, Some(owner));
+        Ok(LoadedRun { key, owner, owner_epoch: 1, events, inbox: Vec::new(), activities: Vec::new() })
+    }
+}
+
 /// What a worker took of that which others had started for it.
 #[derive(Debug, Default)]
 pub struct TakenStarts {
@@ -88,7 +133,7 @@ pub struct Beat {
     pub inbox_waiting: bool,
     /// Whether activity rows have passed their deadline.
     pub activities_overdue: bool,
-    /// Whether starts wait that were handed to this worker.
+    /// Whether starts wait that were handed to this worker, for longer than their news take.
     pub starts_handed: bool,
     /// Whether starts wait for longer than the worker to which they were handed should take.
     pub starts_untaken: bool,

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     ids::{RunKey, TaskQueue},
-    store::{HandedId, RunResult},
+    store::{BroughtStarts, HandedId, RunResult},
 };
 
 /// Something that changed.
@@ -27,6 +27,8 @@ pub enum Hint {
     Ended(Vec<(RunKey, RunResult)>),
     /// Starts wait that were handed to a worker of this process.
     Handed(Vec<HandedId>),
+    /// Starts that were handed to a worker of this process, with all there is to know of them.
+    Brought(Arc<BroughtStarts>),
     /// Rows of the outbox wait that this process wrote.
     Outbox,
     /// Questions wait for runs of this process.

@@ -205,6 +205,7 @@ impl Registry {
                 | Hint::Outbox
                 | Hint::Asked(_)
                 | Hint::Handed(_)
+                | Hint::Brought(_)
                 | Hint::Replaced(_)
                 | Hint::Updated(_)
                 | Hint::WorkerGone => {}

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use dacapo_core::{
     RunKey,
-    store::{ClaimedRuns, HandedStarts, LoadedRun, RunClaim, StoreResult, TakenStarts},
+    store::{BroughtRun, BroughtStarts, ClaimedRuns, HandedStarts, LoadedRun, RunClaim, StoreResult, TakenStarts},
 };
 
 use super::Context;
@@ -31,6 +31,16 @@ impl Context {
         })?;
         taken.runs.iter_mut().for_each(|run| reporting.leave_out(run));
         Ok(taken)
+    }
+
+    /// Reads runs that others started for this process and brought to it.
+    pub(crate) fn read_brought(&self, brought: &BroughtStarts) -> Vec<LoadedRun> {
+        let read = |run: &BroughtRun| {
+            run.load(self.worker)
+                .inspect_err(|error| tracing::error!(%error, "a run that was brought cannot be read"))
+                .ok()
+        };
+        brought.runs.iter().filter_map(read).collect()
     }
 
     /// Reads runs that this process owns, or thinks it does.

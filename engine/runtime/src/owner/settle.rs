@@ -138,6 +138,9 @@ impl WorkflowThread {
             return;
         }
         self.install(state, key, loaded, Adoption::MayHaveBegun, Vec::new());
+        if state.strangers.remove(&key) {
+            self.shared.context.mail.wanted(&[key]);
+        }
     }
 
     /// Takes a run that was read again.

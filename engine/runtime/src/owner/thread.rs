@@ -4,7 +4,7 @@
 //! thread with it, and a replacement goes on with the same actors. The mutex is not held while user code runs.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -37,6 +37,9 @@ pub(super) struct RunningTask {
     pub(super) failures: u32,
 }
 
+/// The unknown runs with messages that a thread remembers; beyond, the renewal of the lease finds their messages.
+const STRANGERS_MAX: usize = 1_000;
+
 /// What outlives the thread.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -50,6 +53,8 @@ pub(super) struct State {
     pub(super) running: Option<RunningTask>,
     /// Runs whose state went with a lost thread, until they are read again.
     pub(super) orphans: HashMap<RunKey, RunningTask>,
+    /// Runs that are not known here and for which messages came: a hint that brings one may be slower than they are.
+    pub(super) strangers: HashSet<RunKey>,
     /// Runs to give back together as soon as nothing else is to do.
     pub(super) to_release: Vec<RunKey>,
     /// Questions to runs of the thread.
@@ -284,6 +289,11 @@ pub(super) fn give(state: &mut State, key: RunKey, input: Input) {
     let Some(actor) = state.actors.get_mut(&key) else {
         if let Some(orphan) = state.orphans.get_mut(&key) {
             orphan.inputs.push(input);
+        } else if matches!(input, Input::Message(_)) {
+            if state.strangers.len() >= STRANGERS_MAX {
+                state.strangers.clear();
+            }
+            state.strangers.insert(key);
         }
         return;
     };

@@ -4,14 +4,14 @@
 //! others may hand starts to it only while it has room, finds nothing on its queues that waits for longer, and is quick.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use dacapo_core::{
     RunKey, WorkerId, limits,
-    store::{HandedId, HandedStarts},
+    store::{BroughtStarts, HandedId, HandedStarts},
 };
 use tokio::sync::Notify;
 
@@ -32,6 +32,9 @@ const SHUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest that a process without room gives starts back at a time; the renewals of leases do the rest.
 const REFUSE_FOR: Duration = Duration::from_secs(1);
+
+/// The time after which the store is told of starts that hints brought. Others give back what has lain for a second.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// The wait before starts are looked for after the database could not answer.
 const RETRY: Duration = Duration::from_millis(250);
@@ -102,44 +105,67 @@ pub(crate) async fn keep_door(context: Arc<Context>) {
 /// What was handed to this process.
 #[derive(Debug, Default)]
 pub(crate) struct Handed {
-    wanted: Mutex<(BTreeSet<HandedId>, bool)>,
+    wanted: Mutex<Wanted>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    some: BTreeSet<HandedId>,
+    all: bool,
+    brought: VecDeque<Arc<BroughtStarts>>,
 }
 
 impl Handed {
     /// Says that starts were handed over.
     pub(crate) fn wanted(&self, handed: &[HandedId]) {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).0.extend(handed);
+        self.lock().some.extend(handed);
         self.changed.notify_one();
     }
 
     /// Says that any may have been.
     pub(crate) fn all_wanted(&self) {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.lock().all = true;
         self.changed.notify_one();
+    }
+
+    /// Takes starts that a hint brought, if they are for this worker.
+    pub(crate) fn brought(&self, context: &Context, brought: Arc<BroughtStarts>) {
+        if brought.worker == context.worker {
+            self.lock().brought.push_back(brought);
+            self.changed.notify_one();
+        }
     }
 
     /// Waits until starts wait.
     async fn lie(&self) {
         let waits = || {
-            let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.1 || !wanted.0.is_empty()
+            let wanted = self.lock();
+            wanted.all || !wanted.some.is_empty() || !wanted.brought.is_empty()
         };
         while !waits() {
             self.changed.notified().await;
         }
     }
 
+    fn next_brought(&self) -> Option<Arc<BroughtStarts>> {
+        self.lock().brought.pop_front()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What to take next, where there is room for so many runs.
     fn take(&self, room: usize) -> Option<HandedStarts> {
         let at_once = (room / limits::FLUSH_ITEMS_MAX).clamp(1, TAKEN_AT_ONCE);
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut wanted.1) {
+        let mut wanted = self.lock();
+        if std::mem::take(&mut wanted.all) {
             return Some(HandedStarts::Oldest(at_once));
         }
         let mut some = Vec::new();
         while some.len() < at_once
-            && let Some(id) = wanted.0.pop_first()
+            && let Some(id) = wanted.some.pop_first()
         {
             some.push(id);
         }
@@ -149,10 +175,31 @@ impl Handed {
 
 /// Takes what is handed over for as long as it is polled.
 pub(crate) async fn take_handed(context: Arc<Context>, owners: Owners, handed: Arc<Handed>, asked: Arc<Mail>) {
+    let mut brought = Brought::default();
     loop {
-        handed.lie().await;
-        let room = context.options.cached_runs.saturating_sub(context.owned());
+        tokio::select! {
+            () = handed.lie() => {}
+            () = brought.settles() => {
+                let (telling, here) = (Arc::clone(&context), std::mem::take(&mut brought.here));
+                // What is brought meanwhile does not wait for it.
+                context.tracker.spawn(async move { here.tell(&telling).await });
+            }
+        }
+        let mut room = context.options.cached_runs.saturating_sub(context.owned());
+        while let Some(starts) = handed.next_brought() {
+            match room.checked_sub(starts.runs.len()) {
+                Some(left) => {
+                    brought.take(&context, &owners, &starts);
+                    room = left;
+                }
+                None => handed.wanted(&[starts.handed]),
+            }
+        }
         let Some(which) = handed.take(room) else { continue };
+        if matches!(which, HandedStarts::Oldest(_)) {
+            // What is here need not be read.
+            std::mem::take(&mut brought).here.tell(&context).await;
+        }
         if room == 0 {
             refuse(&context, &owners).await;
             continue;
@@ -164,6 +211,59 @@ pub(crate) async fn take_handed(context: Arc<Context>, owners: Owners, handed: A
             None => {
                 tokio::time::sleep(RETRY).await;
                 handed.all_wanted();
+            }
+        }
+    }
+}
+
+/// What hints have brought and the store does not know to be here.
+#[derive(Debug, Default)]
+struct Brought {
+    /// The runs that are missing of flushes of which a part has come.
+    partly: HashMap<HandedId, usize>,
+    here: Here,
+}
+
+/// Flushes of which all runs are here, and since when the first of them.
+#[derive(Debug, Default)]
+struct Here {
+    flushes: Vec<HandedId>,
+    since: Option<Instant>,
+}
+
+impl Brought {
+    /// Brings runs to their threads.
+    fn take(&mut self, context: &Context, owners: &Owners, starts: &BroughtStarts) {
+        metrics::counter!("dacapo_handed_runs_total").increment(starts.runs.len() as u64);
+        context.read_brought(starts).into_iter().for_each(|run| owners.claimed(run));
+        let missing = self.partly.remove(&starts.handed).unwrap_or(starts.of).saturating_sub(starts.runs.len());
+        if missing > 0 {
+            self.partly.insert(starts.handed, missing);
+        } else {
+            self.here.flushes.push(starts.handed);
+            self.here.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Waits until it is time to tell the store.
+    async fn settles(&self) {
+        match self.here.since {
+            Some(since) => tokio::time::sleep_until((since + SETTLE).into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Here {
+    /// Tells the store. Where that fails, the next renewal of the lease finds the starts as something to take.
+    async fn tell(self, context: &Context) {
+        let Some(since) = self.since else { return };
+        match context.store.took_brought(context.worker, &self.flushes).await {
+            Ok(handed_ago) if handed_ago.saturating_sub(since.elapsed()) > LATE => context.door.close(),
+            Ok(_) => {}
+            Err(error) => {
+                context.door.close();
+                tracing::debug!(%error, "the store could not be told of starts that are here");
             }
         }
     }

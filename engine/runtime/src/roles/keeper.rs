@@ -89,6 +89,7 @@ pub(crate) async fn listen(context: Arc<Context>, owners: Owners, bells: Bells) 
             Hint::RunsReady(_) | Hint::ActivitiesReady(_) | Hint::Closed(_) | Hint::Ended(_) | Hint::Updated(_) => {}
             Hint::Inbox(runs) => bells.mail.wanted(&runs),
             Hint::Handed(handed) => bells.handed.wanted(&handed),
+            Hint::Brought(brought) => bells.handed.brought(&context, brought),
             Hint::Asked(runs) => bells.asked.wanted(&runs),
             Hint::Replaced(runs) => runs.into_iter().for_each(|run| owners.replaced(run)),
             Hint::Outbox => bells.outbox.notify_one(),

@@ -19,7 +19,7 @@ use super::{
     start::EncodedStart,
 };
 use crate::{
-    hints::{Notification, notify_handed},
+    hints::{Notification, notify_brought},
     time::PgTime,
 };
 
@@ -31,7 +31,7 @@ static HAND: LazyLock<String> = LazyLock::new(|| hand("NULL"));
 
 /// [`HAND`], and its news if the run was started: to the worker that takes it, or to all.
 static HAND_SAYING: LazyLock<String> = LazyLock::new(|| {
-    let to_taker = notify_handed("t.taker", "h.handed");
+    let to_taker = notify_brought("t.taker", "h.handed", "$20");
     hand(&format!(
         "CASE WHEN h.handed IS NOT NULL THEN {to_taker} WHEN s.may_own AND s.started THEN pg_notify($18, $19) END"
     ))
@@ -97,7 +97,7 @@ fn start_arguments(item: &EncodedStart, news: Option<Notification>) -> Result<Pg
     let (request, transition) = (&item.start.request, &item.start.transition);
     let started = transition.events.first().map_or(Timestamp(0), |event| event.event_time);
     let mut arguments = PgArguments::default();
-    arguments.reserve(19, item.events.len() + 512);
+    arguments.reserve(20, 2 * item.events.len() + 512);
     arguments.add(item.start.owner.map(|owner| owner.0))?;
     arguments.add(transition.key.shard.0)?;
     arguments.add(transition.key.run_id.0)?;
@@ -115,7 +115,10 @@ fn start_arguments(item: &EncodedStart, news: Option<Notification>) -> Result<Pg
     arguments.add(item.problem.as_deref())?;
     arguments.add(item.request.as_deref())?;
     arguments.add(PgTime(item.start.ready_at))?;
-    add_news(&mut arguments, news)?;
+    if news.is_some() {
+        add_news(&mut arguments, news)?;
+        arguments.add(item.brought())?;
+    }
     Ok(arguments)
 }
 

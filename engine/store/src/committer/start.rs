@@ -10,7 +10,7 @@ use std::{
 
 use dacapo_core::{
     IdConflictPolicy, IdReusePolicy, Timestamp, WorkerId,
-    store::{Hint, StartOutcome, StartWrite, StoreError, StoreResult},
+    store::{BroughtRun, Hint, StartOutcome, StartWrite, StoreError, StoreResult},
     transition::ProblemChange,
 };
 use sqlx::{
@@ -30,7 +30,7 @@ use super::{
     rows::{EncodedRows, RowArrays, bind_runs, has_rows, history_row, json},
 };
 use crate::{
-    hints::{Hints, Notification},
+    hints::{self, Hints, Notification},
     time::PgTime,
 };
 
@@ -104,6 +104,19 @@ impl EncodedStart {
     /// Whether it has rows for other runs.
     pub(super) fn has_between(&self) -> bool {
         self.between.is_some()
+    }
+
+    /// What goes along with the news for the worker to which it is handed, if it fits.
+    pub(super) fn brought(&self) -> Option<String> {
+        let transition = &self.start.transition;
+        hints::brought(transition.key, transition.next_event_id(), str::from_utf8(&self.events).ok()?)
+    }
+
+    /// The run for the worker to which it was handed.
+    pub(super) fn take_brought(&mut self) -> Option<BroughtRun> {
+        let (key, next_event_id) = (self.start.transition.key, self.start.transition.next_event_id());
+        let events = String::from_utf8(std::mem::take(&mut self.events)).ok()?;
+        Some(BroughtRun { key, next_event_id, events })
     }
 
     /// Whether it is for any worker, and now.
@@ -246,12 +259,21 @@ impl Flush for Start {
     }
 
     fn answer(&self, answered: Vec<(Entry<Self>, Answered)>) {
-        for (entry, Answered { outcome, handed, told }) in answered {
+        // Of one flush, which went to one worker; said as one, because other lanes send meanwhile.
+        let mut brought: Option<(Handed, Option<Vec<BroughtRun>>)> = None;
+        for (mut entry, Answered { outcome, handed, told }) in answered {
             if let Ok(StartOutcome::Started) = outcome {
+                let run = handed.and_then(|_| entry.work.take_brought());
                 let start = &entry.work.start;
                 match handed {
-                    Some(handed) if told => self.hints.handed_here(handed.worker, handed.number),
-                    Some(handed) => self.hints.handed(handed.worker, handed.number),
+                    Some(handed) if told => self.hints.handed_here(handed.worker, handed.number, run),
+                    Some(handed) => {
+                        let (_, runs) = brought.get_or_insert_with(|| (handed, Some(Vec::new())));
+                        *runs = runs.take().zip(run).map(|(mut runs, run)| {
+                            runs.push(run);
+                            runs
+                        });
+                    }
                     None if told => self.hints.publish_here(&Hint::RunsReady(start.request.task_queue.clone())),
                     None if start.owner.is_none() => {
                         self.hints.runs_ready(&start.request.task_queue, start.ready_at);
@@ -266,6 +288,9 @@ impl Flush for Start {
                 }
             }
             entry.answer(outcome);
+        }
+        if let Some((Handed { worker, number }, runs)) = brought {
+            self.hints.handed(worker, number, runs.unwrap_or_default());
         }
         self.hints.send();
     }

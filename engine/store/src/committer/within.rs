@@ -8,7 +8,7 @@ use std::{
 
 use dacapo_core::{
     RunKey,
-    store::{StartOutcome, StartWrite, StoreResult},
+    store::{BroughtRun, StartOutcome, StartWrite, StoreResult},
 };
 use sqlx::{PgConnection, Row};
 
@@ -76,9 +76,6 @@ pub(crate) async fn start_all(
     let (refused, handed) = start_together(connection, &works, unsaid.now(), optimistic).await?.unwrap_or_default();
     care.refused(&refused);
     let mut begun = Begun { handed: handed.map(|handed| (handed, Instant::now())), ..Begun::default() };
-    if let Some(Handed { worker, number }) = handed {
-        unsaid.handed(worker, number);
-    }
     for (place, work) in works.iter().enumerate() {
         let stood_in_the_way = refused.contains(&place);
         let outcome = match stood_in_the_way {
@@ -91,6 +88,12 @@ pub(crate) async fn start_all(
             unsaid.runs_ready(&work.start.request.task_queue, work.start.ready_at);
         }
         begun.outcomes.insert(work.start.transition.key, outcome);
+    }
+    if let Some(Handed { worker, number }) = handed {
+        let there = |(place, item): (usize, EncodedStart)| (!refused.contains(&place)).then_some(item);
+        let runs: Option<Vec<BroughtRun>> =
+            items.into_iter().enumerate().filter_map(there).map(|mut item| item.take_brought()).collect();
+        unsaid.handed(worker, number, runs.unwrap_or_default());
     }
     Ok(begun)
 }

@@ -9,7 +9,7 @@ pub(crate) mod listen;
 pub(crate) mod notify;
 mod wire;
 
-pub(crate) use wire::{End, notify_handed, transaction_channel};
+pub(crate) use wire::{End, brought, notify_brought, transaction_channel};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -23,7 +23,7 @@ use std::{
 
 use dacapo_core::{
     RunKey, TaskQueue, Timestamp, WorkerId,
-    store::{HandedId, Hint, HintBoard, HintReceiver},
+    store::{BroughtRun, BroughtStarts, HandedId, Hint, HintBoard, HintReceiver},
 };
 use sqlx::{PgConnection, Row, postgres::PgConnectOptions};
 use tokio::sync::Notify;
@@ -41,14 +41,22 @@ const BACKEND: &str = "SELECT pg_backend_pid() AS pid";
 /// Runs of which there is news for other processes that was not sent; beyond, they are told to look at everything.
 const BACKLOG_MAX: usize = 20_000;
 
+/// The bytes of the runs of one flush that go along with the news of it; beyond, it is cheaper to read them.
+const BROUGHT_BYTES_MAX: usize = 128 * 1024;
+
+/// The bytes of runs that wait to go along; beyond, workers read what is handed to them.
+const BROUGHT_BACKLOG_MAX: usize = 4 * BROUGHT_BYTES_MAX;
+
 /// What has changed.
 #[derive(Debug, Default)]
 struct News {
     runs_ready: BTreeSet<TaskQueue>,
     activities_ready: BTreeSet<TaskQueue>,
     inbox: BTreeMap<WorkerId, Vec<RunKey>>,
-    /// Starts that were handed to workers.
-    handed: BTreeMap<WorkerId, BTreeSet<HandedId>>,
+    /// Flushes of starts that were handed to workers.
+    handed: BTreeMap<WorkerId, BTreeMap<HandedId, HandedNews>>,
+    /// The bytes of the runs in them.
+    brought_bytes: usize,
     closed: Vec<RunKey>,
     /// Closed runs whose end fits into a hint.
     ended: Vec<(RunKey, End)>,
@@ -61,6 +69,25 @@ struct News {
     /// Rows of the outbox wait; of no concern to other processes, which look for what is left behind.
     outbox: bool,
     everything: bool,
+}
+
+/// What a worker is told of a flush of starts that was handed to it: its runs, or nothing but its number.
+#[derive(Debug, Default)]
+struct HandedNews {
+    runs: Vec<BroughtRun>,
+    bytes: usize,
+}
+
+impl HandedNews {
+    /// All runs of a flush; none where the worker has to read them.
+    fn of(runs: Vec<BroughtRun>) -> Self {
+        let bytes = runs.iter().map(|run| run.events.len()).sum();
+        if bytes <= BROUGHT_BYTES_MAX { Self { runs, bytes } } else { Self::default() }
+    }
+
+    fn is_by_number(&self) -> bool {
+        self.runs.is_empty()
+    }
 }
 
 /// Something that will be true at a time.
@@ -146,9 +173,11 @@ impl Hints {
         wire::notification(&News { runs_ready: [queue.clone()].into(), ..News::default() })
     }
 
-    /// Tells this process only of starts that were handed to a worker.
-    pub(crate) fn handed_here(&self, worker: WorkerId, handed: HandedId) {
-        self.tell_here(&News { handed: [(worker, [handed].into())].into(), ..News::default() });
+    /// Tells this process only of a start that was handed to a worker by itself.
+    pub(crate) fn handed_here(&self, worker: WorkerId, handed: HandedId, run: Option<BroughtRun>) {
+        let mut news = News::default();
+        news.handed(worker, handed, HandedNews::of(run.into_iter().collect()));
+        self.tell_here(&news);
     }
 
     /// What other processes are to hear of a run that closed, with its end where that fits in.
@@ -239,9 +268,9 @@ impl Hints {
         lock(&self.shared.news).inbox.entry(owner).or_default().push(run);
     }
 
-    /// Starts were handed to a worker.
-    pub(crate) fn handed(&self, worker: WorkerId, handed: HandedId) {
-        lock(&self.shared.news).handed.entry(worker).or_default().insert(handed);
+    /// Starts were handed to a worker. With all runs of the flush, it need not read them.
+    pub(crate) fn handed(&self, worker: WorkerId, handed: HandedId, runs: Vec<BroughtRun>) {
+        lock(&self.shared.news).handed(worker, handed, HandedNews::of(runs));
     }
 
     /// A run closed.
@@ -347,10 +376,19 @@ impl Hints {
         if !inbox.is_empty() {
             self.publish_here(&Hint::Inbox(inbox));
         }
-        let handed: Vec<HandedId> =
-            own.iter().filter_map(|worker| news.handed.get(worker)).flatten().copied().collect();
-        if !handed.is_empty() {
-            self.publish_here(&Hint::Handed(handed));
+        let mut by_number: Vec<HandedId> = Vec::new();
+        for (worker, flushes) in own.iter().filter_map(|worker| Some((worker, news.handed.get(worker)?))) {
+            for (handed, flush) in flushes {
+                if flush.is_by_number() {
+                    by_number.push(*handed);
+                    continue;
+                }
+                let (worker, handed, of, runs) = (*worker, *handed, flush.runs.len(), flush.runs.clone());
+                self.publish_here(&Hint::Brought(Arc::new(BroughtStarts { worker, handed, of, runs })));
+            }
+        }
+        if !by_number.is_empty() {
+            self.publish_here(&Hint::Handed(by_number));
         }
         if !news.closed.is_empty() {
             self.publish_here(&Hint::Closed(news.closed.clone()));
@@ -387,6 +425,10 @@ impl News {
         }
     }
 
+    fn handed(&mut self, worker: WorkerId, handed: HandedId, flush: HandedNews) {
+        self.handed.entry(worker).or_default().insert(handed, flush);
+    }
+
     fn add(&mut self, what: Later) {
         match what {
             Later::RunsReady(queue) => self.runs_ready.insert(queue),
@@ -416,8 +458,14 @@ impl News {
         for (worker, runs) in news.inbox {
             self.inbox.entry(worker).or_default().extend(runs);
         }
-        for (worker, handed) in news.handed {
-            self.handed.entry(worker).or_default().extend(handed);
+        for (worker, flushes) in news.handed {
+            for (handed, mut flush) in flushes {
+                if self.brought_bytes + flush.bytes > BROUGHT_BACKLOG_MAX {
+                    flush = HandedNews::default();
+                }
+                self.brought_bytes += flush.bytes;
+                self.handed(worker, handed, flush);
+            }
         }
         for (worker, runs) in news.asked {
             self.asked.entry(worker).or_default().extend(runs);

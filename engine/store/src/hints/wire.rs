@@ -3,16 +3,18 @@
 //! | channel | who listens | payload |
 //! |---|---|---|
 //! | `dacapo_queues` | every process with a worker | lines: `r`queue (runs wait), `a`queue (activities wait), `g` (a worker is gone) |
-//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places; after a `>`, numbers of starts that were handed to it, with commas |
+//! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places; after a `>`, numbers of flushes of starts that were handed to it, with commas; after a `<`, such a number, `/`, the runs of the flush, `;`, and so many of these runs as fit: key, next event id in hex, `:`, the length of the events in bytes, `:`, the events |
 //! | `dacapo_t_`store | the process that wrote rows of the outbox in transactions of its users | empty: one of them has committed |
 //! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
 //! | `dacapo_updated` | processes that have waited for an update or an answer | keys of runs of which there is news |
 //!
 //! `*` on any channel: too much to say, look at everything.
 
+use std::sync::Arc;
+
 use dacapo_core::{
     Payload, RunId, RunKey, RunStatus, Shard, TaskQueue, Timestamp, WorkerId,
-    store::{HandedId, Hint, RunResult},
+    store::{BroughtRun, BroughtStarts, HandedId, Hint, RunResult},
 };
 use uuid::Uuid;
 
@@ -47,6 +49,12 @@ const REPLACED: char = '!';
 /// Before numbers on a worker's channel: these starts were handed to it.
 const HANDED: char = '>';
 
+/// Before a flush of starts on a worker's channel that was handed to it, with its runs.
+const BROUGHT: char = '<';
+
+/// The largest events of a start that go along with the news of it, so that it fits into a notification.
+const BROUGHT_EVENTS_MAX: usize = 7_500;
+
 /// What the channels of workers begin with.
 const WORKER: &str = "dacapo_w_";
 
@@ -79,9 +87,18 @@ pub(super) fn worker_channel(worker: WorkerId) -> String {
     format!("{WORKER}{}", worker.0.simple())
 }
 
-/// Tells a worker, in SQL, of the one start that was handed to it. Both are expressions, of types uuid and bigint.
-pub(crate) fn notify_handed(worker: &str, handed: &str) -> String {
-    format!("pg_notify('{WORKER}' || replace({worker}::text, '-', ''), '{HANDED}' || {handed})")
+/// Tells a worker, in SQL, of the one start that was handed to it. All are expressions: of the types uuid and bigint, and what
+/// [`brought`] gives for the run, or NULL.
+pub(crate) fn notify_brought(worker: &str, handed: &str, run: &str) -> String {
+    format!(
+        "pg_notify('{WORKER}' || replace({worker}::text, '-', ''),
+                   COALESCE('{BROUGHT}' || {handed} || '/1;' || {run}, '{HANDED}' || {handed}))"
+    )
+}
+
+/// Writes a start for the worker to which it is handed. `None`: it does not fit.
+pub(crate) fn brought(run: RunKey, next_event_id: i64, events: &str) -> Option<String> {
+    (events.len() <= BROUGHT_EVENTS_MAX).then(|| format!("{}{next_event_id:x}:{}:{events}", key(&run), events.len()))
 }
 
 /// The channel on which transactions of users tell the process through which they wrote that they have committed.
@@ -112,9 +129,22 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
             add(&worker_channel(*worker), payload);
         }
     }
-    for (worker, handed) in &outgoing.handed {
-        for payload in chunks(handed.iter().map(HandedId::to_string), ",") {
-            add(&worker_channel(*worker), format!("{HANDED}{payload}"));
+    for (worker, flushes) in &outgoing.handed {
+        let channel = worker_channel(*worker);
+        let mut numbers = Vec::new();
+        for (handed, flush) in flushes {
+            let written = flush.runs.iter().map(|run| brought(run.key, run.next_event_id, &run.events));
+            match written.collect::<Option<Vec<String>>>() {
+                Some(written) if !flush.is_by_number() => {
+                    for payload in chunks(written.into_iter(), "") {
+                        add(&channel, format!("{BROUGHT}{handed}/{};{payload}", flush.runs.len()));
+                    }
+                }
+                _ => numbers.push(handed.to_string()),
+            }
+        }
+        for payload in chunks(numbers.into_iter(), ",") {
+            add(&channel, format!("{HANDED}{payload}"));
         }
     }
     for (worker, runs) in &outgoing.asked {
@@ -180,6 +210,9 @@ pub(super) fn read(channel: &str, payload: &str) -> Vec<Hint> {
         UPDATED => read_keys(payload).map(|runs| vec![Hint::Updated(runs)]),
         _ if payload.starts_with(ASKED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Asked(runs)]),
         _ if payload.starts_with(REPLACED) => read_keys(&payload[1..]).map(|runs| vec![Hint::Replaced(runs)]),
+        _ if payload.starts_with(BROUGHT) => {
+            read_brought(channel, &payload[1..]).map(|brought| vec![Hint::Brought(Arc::new(brought))])
+        }
         _ if payload.starts_with(HANDED) => read_numbers(&payload[1..]).map(|handed| vec![Hint::Handed(handed)]),
         _ => read_keys(payload).map(|runs| vec![Hint::Inbox(runs)]),
     };
@@ -217,6 +250,23 @@ fn read_closed(mut payload: &str) -> Option<Vec<Hint>> {
     Some(closed.into_iter().chain((!ended.is_empty()).then_some(Hint::Ended(ended))).collect())
 }
 
+fn read_brought(channel: &str, payload: &str) -> Option<BroughtStarts> {
+    let worker = WorkerId(Uuid::try_parse(channel.strip_prefix(WORKER)?).ok()?);
+    let (flush, mut rest) = payload.split_once(';')?;
+    let (handed, of) = flush.split_once('/')?;
+    let mut runs = Vec::new();
+    while !rest.is_empty() {
+        let (run, after) = rest.split_at_checked(KEY_CHARS)?;
+        let (next_event_id, after) = after.split_once(':')?;
+        let (length, after) = after.split_once(':')?;
+        let (events, after) = after.split_at_checked(length.parse().ok()?)?;
+        let next_event_id = i64::from_str_radix(next_event_id, 16).ok()?;
+        runs.push(BroughtRun { key: read_key(run.as_bytes())?, next_event_id, events: events.to_owned() });
+        rest = after;
+    }
+    Some(BroughtStarts { worker, handed: handed.parse().ok()?, of: of.parse().ok()?, runs })
+}
+
 fn read_numbers(payload: &str) -> Option<Vec<HandedId>> {
     payload.split(',').map(|number| number.parse().ok()).collect()
 }
@@ -233,7 +283,7 @@ fn read_key(text: &[u8]) -> Option<RunKey> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::HandedNews, *};
 
     fn run(number: u128) -> RunKey {
         RunKey { shard: Shard(63), run_id: RunId(Uuid::from_u128(number)) }
@@ -254,7 +304,8 @@ mod tests {
         let (channels, payloads) = notifications(&asked);
         assert_eq!(read(&channels[0], &payloads[0]), [Hint::Replaced(vec![run(7)])]);
         let worker = WorkerId(Uuid::from_u128(5));
-        let handed = News { handed: [(worker, (0..2_000).collect())].into(), ..News::default() };
+        let by_number = |numbers: std::ops::Range<HandedId>| numbers.map(|it| (it, HandedNews::default())).collect();
+        let handed = News { handed: [(worker, by_number(0..2_000))].into(), ..News::default() };
         let (channels, payloads) = notifications(&handed);
         assert!(channels.iter().all(|channel| *channel == worker_channel(worker)) && payloads.len() == 2);
         let read_back = payloads.iter().flat_map(|payload| read(&channels[0], payload)).map(|hint| match hint {
@@ -271,6 +322,35 @@ mod tests {
             .flatten()
             .collect();
         assert_eq!(read_back, closed);
+    }
+
+    #[test]
+    fn runs_go_along_with_the_news_of_their_starts_or_all_of_a_flush_are_read() {
+        let worker = WorkerId(Uuid::from_u128(5));
+        let start =
+            |number: u128, events: &str| BroughtRun { key: run(number), next_event_id: 19, events: events.to_owned() };
+        let small: Vec<BroughtRun> = (0..40).map(|number| start(number, &"ü;/:<\n".repeat(80))).collect();
+        let large = vec![start(100, "[]"), start(101, &"x".repeat(BROUGHT_EVENTS_MAX + 1))];
+        let mut news = News::default();
+        news.handed(worker, 7, HandedNews::of(small.clone()));
+        news.handed(worker, 8, HandedNews::of(large));
+        news.handed(worker, 9, HandedNews::of(vec![start(102, "[]")]));
+        let (channels, payloads) = notifications(&news);
+        assert!(payloads.iter().all(|payload| payload.len() < 8_000));
+        let (mut of_7, mut others) = (Vec::new(), Vec::new());
+        for hint in channels.iter().zip(&payloads).flat_map(|(channel, payload)| read(channel, payload)) {
+            match hint {
+                Hint::Brought(brought) if brought.handed == 7 => {
+                    assert_eq!((brought.worker, brought.of), (worker, 40));
+                    of_7.extend(brought.runs.clone());
+                }
+                other => others.push(other),
+            }
+        }
+        assert_eq!(of_7, small);
+        let lone = BroughtStarts { worker, handed: 9, of: 1, runs: vec![start(102, "[]")] };
+        assert_eq!(others, [Hint::Brought(Arc::new(lone)), Hint::Handed(vec![8])]);
+        assert_eq!(read(&channels[0], &payloads[0][..payloads[0].len() - 1]), [Hint::Everything]);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use dacapo_core::{
     IdConflictPolicy, Namespace, RunKey, StartWorkflow, Store, WorkerId,
     outbox::OutboxBody,
-    store::{BeatInterest, HandedStarts, Hint, LoadedRun, SendOutcome, StartOutcome, WorkerRegistration, WriteOutcome},
+    store::{
+        BeatInterest, BroughtRun, BroughtStarts, HandedId, HandedStarts, Hint, HintReceiver, LoadedRun, SendOutcome,
+        StartOutcome, WorkerRegistration, WriteOutcome,
+    },
 };
 use dacapo_store::PgStore;
 
@@ -46,14 +49,14 @@ async fn a_lone_start_goes_to_a_worker_that_takes_starts_and_to_nobody_else() {
     let (request, second) = (request("a"), request("b"));
     let (key, second_key) = (request.key(), second.key());
     assert_eq!(start(near, request.clone()).await, StartOutcome::Started);
-    let mut handed = Vec::new();
-    while handed.is_empty() {
+    let brought = loop {
         match heard.next().await {
-            Hint::Handed(numbers) => handed = numbers,
+            Hint::Brought(brought) => break brought,
             Hint::RunsReady(queue) => panic!("{queue} has nothing to claim"),
             _ => {}
         }
-    }
+    };
+    let handed = vec![brought.handed];
     assert_eq!(state(&database, key).await, (Some(worker), 1, false));
     assert_eq!(start(near, second).await, StartOutcome::Started);
     let taken = far.take_handed(worker, &HandedStarts::Some(handed.clone())).await.unwrap();
@@ -71,6 +74,91 @@ async fn a_lone_start_goes_to_a_worker_that_takes_starts_and_to_nobody_else() {
     assert!(matches!(owned.go(&far, vec![], vec![complete()]).await, WriteOutcome::Applied));
     assert!(matches!(start(near, request).await, StartOutcome::Duplicate { run, .. } if run == key));
     assert_eq!(database.count("dacapo.handed").await, 0);
+    far.close().await;
+    database.finish().await;
+}
+
+/// Waits until a hint has brought all runs of some flush.
+async fn brought_to(heard: &mut HintReceiver) -> (HandedId, Vec<Arc<BroughtStarts>>) {
+    let mut parts: Vec<Arc<BroughtStarts>> = Vec::new();
+    loop {
+        match heard.next().await {
+            Hint::Brought(brought) => parts.push(brought),
+            Hint::Handed(numbers) => panic!("{numbers:?} have to be read"),
+            _ => {}
+        }
+        let Some(last) = parts.last() else { continue };
+        let (handed, of) = (last.handed, last.of);
+        let come = parts.iter().filter(|part| part.handed == handed).map(|part| part.runs.len()).sum::<usize>();
+        if come == of {
+            parts.retain(|part| part.handed == handed);
+            return (handed, parts);
+        }
+    }
+}
+
+#[tokio::test]
+async fn starts_are_brought_to_their_worker_which_need_not_read_them() {
+    let database = Database::new().await;
+    let far = database.another().await;
+    let mut heard = far.hints();
+    let worker = taker(&far).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    // More than one notification holds.
+    let input = payload(&format!("{:?}", "ü".repeat(300)));
+    let of = |id: String| StartWorkflow { input: input.clone(), ..request(&id) };
+    let requests: Vec<StartWorkflow> = (0..60).map(|number| of(format!("run-{number}"))).collect();
+    let (first, rest) = (requests[0].clone(), requests[1..].to_vec());
+    assert_eq!(start(&database.store, first).await, StartOutcome::Started);
+    let (lone, mut parts) = brought_to(&mut heard).await;
+    start_together(&database, rest).await;
+    let mut flushes = vec![lone];
+    while parts.iter().map(|part| part.runs.len()).sum::<usize>() < 61 {
+        let (flush, more) = brought_to(&mut heard).await;
+        flushes.push(flush);
+        parts.extend(more);
+    }
+    assert!(parts.len() > flushes.len(), "one flush came in parts");
+    assert!(parts.iter().all(|part| part.worker == worker));
+    let runs: Vec<&BroughtRun> = parts.iter().flat_map(|part| &part.runs).collect();
+    for request in &requests {
+        let run = runs.iter().find(|run| run.key == request.key()).expect("it was brought");
+        let (brought, read) = (run.load(worker).unwrap(), far.load(&[run.key]).await.unwrap().remove(0));
+        assert_eq!((brought.owner, brought.owner_epoch), (read.owner, read.owner_epoch));
+        assert_eq!(brought.events, read.events);
+        let mut owned = Owned::of(worker, &brought);
+        assert!(matches!(owned.go(&far, vec![], vec![complete()]).await, WriteOutcome::Applied));
+    }
+    // Those that are not here yet wait for their worker, or for others.
+    let (known, unknown) = flushes.split_at(1);
+    assert!(far.took_brought(worker, known).await.unwrap() < Duration::from_secs(60));
+    let left = database.count("dacapo.handed").await;
+    assert_eq!(left, unknown.len() as i64);
+    far.took_brought(worker, unknown).await.unwrap();
+    assert_eq!(database.count("dacapo.handed").await, 0);
+    assert_eq!(far.took_brought(worker, known).await.unwrap(), Duration::ZERO, "it was told before");
+    far.close().await;
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_bring_is_read_by_its_worker() {
+    let database = Database::new().await;
+    let far = database.another().await;
+    let mut heard = far.hints();
+    let worker = taker(&far).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let large = StartWorkflow { input: payload(&format!("{:?}", "x".repeat(9_000))), ..request("large") };
+    assert_eq!(start(&database.store, large.clone()).await, StartOutcome::Started);
+    let handed = loop {
+        match heard.next().await {
+            Hint::Handed(handed) => break handed,
+            Hint::Brought(brought) => panic!("{} runs came along", brought.of),
+            _ => {}
+        }
+    };
+    let taken = far.take_handed(worker, &HandedStarts::Some(handed)).await.unwrap();
+    assert_eq!(taken.runs.iter().map(|run| run.key).collect::<Vec<_>>(), [large.key()]);
     far.close().await;
     database.finish().await;
 }
@@ -180,8 +268,13 @@ async fn a_worker_that_renews_its_lease_hears_of_what_it_and_others_have_not_tak
     let takes = BeatInterest { takes_starts: WHILE, ..interest() };
     assert!(!store.beat(worker, &takes).await.unwrap().starts_handed);
     start(store, request("a")).await;
+    database.sql("UPDATE dacapo.handed SET handed_at = clock_timestamp() + interval '1 minute'").await;
+    assert!(!store.beat(worker, &takes).await.unwrap().starts_handed, "its news are on their way");
+    database.sql("UPDATE dacapo.handed SET handed_at = clock_timestamp() - interval '300 ms'").await;
     let beat = store.beat(worker, &takes).await.unwrap();
-    assert!(beat.starts_handed && !beat.starts_untaken);
+    assert!(beat.starts_handed);
+    database.sql("UPDATE dacapo.handed SET handed_at = clock_timestamp()").await;
+    assert!(!store.beat(peer, &takes).await.unwrap().starts_untaken);
     let beat = store.beat(peer, &interest()).await.unwrap();
     assert!(!beat.starts_handed && !beat.starts_untaken);
     database.sql("UPDATE dacapo.handed SET handed_at = handed_at - interval '2 s'").await;
@@ -312,7 +405,7 @@ async fn what_a_run_wants_started_goes_to_a_worker_too_without_what_was_there() 
     let worker = taker(&far).await;
     hear(&mut heard, |hint| *hint == Hint::Everything).await;
     assert_eq!(near.deliver_outbox(200).await.unwrap(), 3);
-    hear(&mut heard, |hint| matches!(hint, Hint::Handed(numbers) if numbers.len() == 1)).await;
+    hear(&mut heard, |hint| matches!(hint, Hint::Brought(brought) if brought.runs.len() == brought.of)).await;
     let taken = take(&far, worker).await;
     assert_eq!(taken.len(), 2, "the third workflow id was another's");
     for run in &taken {
@@ -350,7 +443,9 @@ async fn a_delivery_that_fails_hands_nothing_over_and_nobody_hears_of_it() {
     assert!(matches!(other.go(store, vec![signal("x")], vec![complete()]).await, WriteOutcome::Applied));
     loop {
         match heard.next().await {
-            Hint::Handed(_) | Hint::RunsReady(_) | Hint::Outbox => panic!("there is nothing to take"),
+            Hint::Handed(_) | Hint::Brought(_) | Hint::RunsReady(_) | Hint::Outbox => {
+                panic!("there is nothing to take")
+            }
             Hint::Closed(runs) => assert_eq!(runs, [other.key()]),
             Hint::Ended(ends) => {
                 assert_eq!(ends[0].0, other.key());
@@ -362,7 +457,7 @@ async fn a_delivery_that_fails_hands_nothing_over_and_nobody_hears_of_it() {
     database.sql("DROP FUNCTION dacapo.breaks CASCADE").await;
     assert_eq!(store.deliver_outbox(200).await.unwrap(), 3);
     // That which took another's place is nobody's, and everybody hears of it.
-    hear(&mut heard, |hint| matches!(hint, Hint::Handed(_))).await;
+    hear(&mut heard, |hint| matches!(hint, Hint::Brought(_))).await;
     assert_eq!(take(store, worker).await.len(), 2);
     assert_eq!(store.claim_runs(worker, &claim_of(10)).await.unwrap().runs.len(), 1);
     database.finish().await;
@@ -380,7 +475,7 @@ async fn a_start_that_takes_anothers_place_is_heard_of_beside_those_that_are_han
     let all = async {
         while !(handed && ready && closed) {
             match heard.next().await {
-                Hint::Handed(_) => handed = true,
+                Hint::Brought(_) => handed = true,
                 Hint::RunsReady(_) => ready = true,
                 Hint::Closed(_) => closed = true,
                 _ => {}

@@ -17,6 +17,10 @@ pub(crate) enum ProcessMove {
     Claim,
     /// Takes the starts that were handed to it.
     Take,
+    /// Hears of a start that was handed to it, with all that was written then.
+    Bring(RunId),
+    /// Says that it has a start that was brought to it.
+    Took(RunId),
     Start(RunId),
     /// Loads a run in one snapshot.
     Load(RunId),
@@ -51,6 +55,10 @@ pub(crate) struct Process {
     pub(crate) releases: u8,
     pub(crate) starts: Vec<RunId>,
     pub(crate) letters: BTreeSet<(RunId, Message)>,
+    /// News of starts that were handed to it, which are on their way or get lost.
+    pub(crate) news: BTreeSet<RunId>,
+    /// Starts that were brought to it, of which it has not said so.
+    pub(crate) brought: BTreeSet<RunId>,
 }
 
 impl Process {
@@ -76,6 +84,8 @@ impl Process {
             releases: plan.releases,
             starts: plan.starts.clone(),
             letters: BTreeSet::new(),
+            news: BTreeSet::new(),
+            brought: BTreeSet::new(),
         }
     }
 
@@ -162,8 +172,11 @@ impl Process {
             if plan.mortal && world.lapses > 0 && !world.tables.lapsed.contains(&process.id) {
                 actions.push(Action::Lapse(process.id));
             }
+            let news = process.news.iter().map(|run| ProcessMove::Bring(*run));
+            let brought = process.brought.iter().map(|run| ProcessMove::Took(*run));
+            actions.extend(news.chain(brought).map(|step| Action::Process(place, step)));
             let beside = |statement: &Statement| match statement {
-                Statement::Heartbeat { .. } => false,
+                Statement::Heartbeat { .. } | Statement::Took { .. } => false,
                 Statement::Take { .. } => !plan.takes_beside,
                 Statement::Flush { .. } => !plan.releases_beside_flush,
                 _ => true,
@@ -219,6 +232,11 @@ impl Process {
         match step {
             ProcessMove::Claim => world.issue(scenario, caller, Statement::Claim { me }),
             ProcessMove::Take => world.issue(scenario, caller, Statement::Take { me }),
+            ProcessMove::Bring(run) => process.bring(model.rules, run),
+            ProcessMove::Took(run) => {
+                process.brought.remove(&run);
+                world.issue(scenario, caller, Statement::Took { me, run });
+            }
             ProcessMove::Start(run) => world.issue(scenario, caller, Statement::Start { run, me }),
             ProcessMove::Heartbeat => world.issue(scenario, caller, Statement::Heartbeat { me }),
             ProcessMove::SendLetter(run, message) => {
@@ -290,7 +308,7 @@ impl Process {
 /// Tells whether a statement on its way keeps a process from sending another.
 fn blocks(plan: &ProcessPlan, statement: &Statement) -> bool {
     match statement {
-        Statement::Heartbeat { .. } => false,
+        Statement::Heartbeat { .. } | Statement::Took { .. } => false,
         Statement::Take { .. } => !plan.takes_beside,
         Statement::Flush { .. } => !plan.pipelines,
         _ => true,

@@ -67,7 +67,8 @@ impl Process {
             }
             (Statement::Release { run, .. }, Answer::Released(true)) => drop(process.runs.remove(run)),
             (Statement::Release { .. }, Answer::Released(false))
-            | (Statement::Heartbeat { .. }, Answer::Alive(true)) => {}
+            | (Statement::Heartbeat { .. }, Answer::Alive(true))
+            | (Statement::Took { .. }, Answer::Started) => {}
             (Statement::Fence { run, .. }, Answer::Fenced(Some(epoch))) => {
                 if let Some(held) = process.runs.get_mut(run) {
                     held.epoch = epoch;
@@ -100,6 +101,14 @@ impl Process {
         }
     }
 
+    /// Holds a run as its start wrote it, however much later, by the same rule.
+    pub(super) fn bring(&mut self, rules: Rules, run: RunId) {
+        self.news.remove(&run);
+        self.brought.insert(run);
+        let loaded = Some(Memory { seen: [Event::Started].into(), ..Memory::default() });
+        self.taken(rules, ClaimedRun { run, epoch: 1, next: 2, loaded });
+    }
+
     fn flushed(&mut self, rules: Rules, pipelines: bool, item: &Item, verdict: Verdict) {
         let Some(held) = self.runs.get_mut(&item.run) else { return };
         match verdict {
@@ -130,6 +139,8 @@ impl Process {
         process.runs.clear();
         process.unbegun.clear();
         process.letters.clear();
+        process.news.clear();
+        process.brought.clear();
         if tables.workers.len() < usize::from(scenario.registrations) {
             process.id = WorkerId(tables.workers.len() as u8);
             tables.workers.insert(process.id, false);

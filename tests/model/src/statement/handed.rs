@@ -65,6 +65,15 @@ pub(crate) fn take(cx: &mut Execution<'_>, me: WorkerId) -> Result<Answer, Stop>
     Ok(Answer::Claimed(taken))
 }
 
+/// Removes the row of a start that was brought to the caller, unless somebody has removed it.
+pub(crate) fn took(cx: &mut Execution<'_>, me: WorkerId, run: RunId) -> Result<Answer, Stop> {
+    let lies = lying(cx, me).iter().any(|(id, _)| *id == run);
+    if lies && cx.lock(RowKey::Handed(run), LockMode::Update, |_| true)?.is_some() {
+        cx.write(Write::Delete(RowKey::Handed(run)));
+    }
+    Ok(Answer::Started)
+}
+
 /// Makes ready for anyone what was handed to a worker that neither took it nor wrote to it; what the worker is just taking is
 /// skipped.
 pub(crate) fn give_untaken(cx: &mut Execution<'_>, worker: WorkerId) -> Result<Answer, Stop> {
