@@ -311,7 +311,7 @@ pub(crate) async fn hear(receiver: &mut HintReceiver, wanted: impl Fn(&Hint) -> 
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), heard).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), heard).await.unwrap();
 }
 
 pub(crate) fn complete() -> Command {

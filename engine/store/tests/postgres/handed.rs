@@ -482,7 +482,7 @@ async fn a_start_that_takes_anothers_place_is_heard_of_beside_those_that_are_han
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), all).await.expect("everybody hears of what became of them");
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("everybody hears of what became of them");
     database.finish().await;
 }
 
