@@ -59,7 +59,7 @@ impl Client {
         };
         loop {
             match self.deliver(run, &message).await? {
-                SendOutcome::Accepted => break,
+                SendOutcome::Accepted => return Ok(run),
                 SendOutcome::TooManySignals => {
                     return Err(ClientError::TooManySignals { workflow_id: to.workflow_id.clone() });
                 }
@@ -69,6 +69,9 @@ impl Client {
             if (to.follows || to.run_id.is_none())
                 && let Some(next) = self.successor(run).await?
             {
+                if let Some(first) = to.run_id {
+                    self.shared.chains.note(first, next.run_id);
+                }
                 run = next;
                 continue;
             }
@@ -80,10 +83,6 @@ impl Client {
             again = open == run;
             run = open;
         }
-        if let Some(first) = to.run_id.filter(|_| to.follows) {
-            self.shared.chains.note(first, run.run_id);
-        }
-        Ok(run)
     }
 
     pub(super) async fn deliver(&self, run: RunKey, message: &Message) -> Result<SendOutcome, ClientError> {

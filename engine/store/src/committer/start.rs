@@ -260,20 +260,14 @@ impl Flush for Start {
 
     fn answer(&self, answered: Vec<(Entry<Self>, Answered)>) {
         // Of one flush, which went to one worker; said as one, because other lanes send meanwhile.
-        let mut brought: Option<(Handed, Option<Vec<BroughtRun>>)> = None;
+        let mut brought: Option<(Handed, Vec<Option<BroughtRun>>)> = None;
         for (mut entry, Answered { outcome, handed, told }) in answered {
             if let Ok(StartOutcome::Started) = outcome {
                 let run = handed.and_then(|_| entry.work.take_brought());
                 let start = &entry.work.start;
                 match handed {
                     Some(handed) if told => self.hints.handed_here(handed.worker, handed.number, run),
-                    Some(handed) => {
-                        let (_, runs) = brought.get_or_insert_with(|| (handed, Some(Vec::new())));
-                        *runs = runs.take().zip(run).map(|(mut runs, run)| {
-                            runs.push(run);
-                            runs
-                        });
-                    }
+                    Some(handed) => brought.get_or_insert_with(|| (handed, Vec::new())).1.push(run),
                     None if told => self.hints.publish_here(&Hint::RunsReady(start.request.task_queue.clone())),
                     None if start.owner.is_none() => {
                         self.hints.runs_ready(&start.request.task_queue, start.ready_at);
@@ -290,7 +284,7 @@ impl Flush for Start {
             entry.answer(outcome);
         }
         if let Some((Handed { worker, number }, runs)) = brought {
-            self.hints.handed(worker, number, runs.unwrap_or_default());
+            self.hints.handed(worker, number, runs.into_iter().collect());
         }
         self.hints.send();
     }

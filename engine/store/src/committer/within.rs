@@ -8,7 +8,7 @@ use std::{
 
 use dacapo_core::{
     RunKey,
-    store::{BroughtRun, StartOutcome, StartWrite, StoreResult},
+    store::{StartOutcome, StartWrite, StoreResult},
 };
 use sqlx::{PgConnection, Row};
 
@@ -91,9 +91,8 @@ pub(crate) async fn start_all(
     }
     if let Some(Handed { worker, number }) = handed {
         let there = |(place, item): (usize, EncodedStart)| (!refused.contains(&place)).then_some(item);
-        let runs: Option<Vec<BroughtRun>> =
-            items.into_iter().enumerate().filter_map(there).map(|mut item| item.take_brought()).collect();
-        unsaid.handed(worker, number, runs.unwrap_or_default());
+        let started = items.into_iter().enumerate().filter_map(there);
+        unsaid.handed(worker, number, started.map(|mut item| item.take_brought()).collect());
     }
     Ok(begun)
 }

@@ -79,8 +79,9 @@ struct HandedNews {
 }
 
 impl HandedNews {
-    /// All runs of a flush; none where the worker has to read them.
-    fn of(runs: Vec<BroughtRun>) -> Self {
+    /// All runs of a flush; `None` where the worker has to read them.
+    fn of(runs: Option<Vec<BroughtRun>>) -> Self {
+        let runs = runs.unwrap_or_default();
         let bytes = runs.iter().map(|run| run.events.len()).sum();
         if bytes <= BROUGHT_BYTES_MAX { Self { runs, bytes } } else { Self::default() }
     }
@@ -176,7 +177,7 @@ impl Hints {
     /// Tells this process only of a start that was handed to a worker by itself.
     pub(crate) fn handed_here(&self, worker: WorkerId, handed: HandedId, run: Option<BroughtRun>) {
         let mut news = News::default();
-        news.handed(worker, handed, HandedNews::of(run.into_iter().collect()));
+        news.handed(worker, handed, HandedNews::of(run.map(|run| vec![run])));
         self.tell_here(&news);
     }
 
@@ -269,7 +270,7 @@ impl Hints {
     }
 
     /// Starts were handed to a worker. With all runs of the flush, it need not read them.
-    pub(crate) fn handed(&self, worker: WorkerId, handed: HandedId, runs: Vec<BroughtRun>) {
+    pub(crate) fn handed(&self, worker: WorkerId, handed: HandedId, runs: Option<Vec<BroughtRun>>) {
         lock(&self.shared.news).handed(worker, handed, HandedNews::of(runs));
     }
 

@@ -332,9 +332,9 @@ mod tests {
         let small: Vec<BroughtRun> = (0..40).map(|number| start(number, &"ü;/:<\n".repeat(80))).collect();
         let large = vec![start(100, "[]"), start(101, &"x".repeat(BROUGHT_EVENTS_MAX + 1))];
         let mut news = News::default();
-        news.handed(worker, 7, HandedNews::of(small.clone()));
-        news.handed(worker, 8, HandedNews::of(large));
-        news.handed(worker, 9, HandedNews::of(vec![start(102, "[]")]));
+        news.handed(worker, 7, HandedNews::of(Some(small.clone())));
+        news.handed(worker, 8, HandedNews::of(Some(large)));
+        news.handed(worker, 9, HandedNews::of(Some(vec![start(102, "[]")])));
         let (channels, payloads) = notifications(&news);
         assert!(payloads.iter().all(|payload| payload.len() < 8_000));
         let (mut of_7, mut others) = (Vec::new(), Vec::new());

@@ -24,6 +24,15 @@ async fn taker(store: &PgStore) -> WorkerId {
     worker
 }
 
+/// A worker of another process that takes starts and hears of them.
+async fn far_taker(database: &Database) -> (Arc<PgStore>, WorkerId, HintReceiver) {
+    let far = database.another().await;
+    let mut heard = far.hints();
+    let worker = taker(&far).await;
+    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    (far, worker, heard)
+}
+
 async fn take(store: &PgStore, worker: WorkerId) -> Vec<LoadedRun> {
     store.take_handed(worker, &HandedStarts::Oldest(1_000)).await.unwrap().runs
 }
@@ -42,10 +51,8 @@ async fn state(database: &Database, run: RunKey) -> (Option<WorkerId>, i32, bool
 #[tokio::test]
 async fn a_lone_start_goes_to_a_worker_that_takes_starts_and_to_nobody_else() {
     let database = Database::new().await;
-    let (near, far) = (&database.store, database.another().await);
-    let mut heard = far.hints();
-    let worker = taker(&far).await;
-    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let near = &database.store;
+    let (far, worker, mut heard) = far_taker(&database).await;
     let (request, second) = (request("a"), request("b"));
     let (key, second_key) = (request.key(), second.key());
     assert_eq!(start(near, request.clone()).await, StartOutcome::Started);
@@ -100,10 +107,7 @@ async fn brought_to(heard: &mut HintReceiver) -> (HandedId, Vec<Arc<BroughtStart
 #[tokio::test]
 async fn starts_are_brought_to_their_worker_which_need_not_read_them() {
     let database = Database::new().await;
-    let far = database.another().await;
-    let mut heard = far.hints();
-    let worker = taker(&far).await;
-    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let (far, worker, mut heard) = far_taker(&database).await;
     // More than one notification holds.
     let input = payload(&format!("{:?}", "ü".repeat(300)));
     let of = |id: String| StartWorkflow { input: input.clone(), ..request(&id) };
@@ -144,10 +148,7 @@ async fn starts_are_brought_to_their_worker_which_need_not_read_them() {
 #[tokio::test]
 async fn what_is_too_large_to_bring_is_read_by_its_worker() {
     let database = Database::new().await;
-    let far = database.another().await;
-    let mut heard = far.hints();
-    let worker = taker(&far).await;
-    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let (far, worker, mut heard) = far_taker(&database).await;
     let large = StartWorkflow { input: payload(&format!("{:?}", "x".repeat(9_000))), ..request("large") };
     assert_eq!(start(&database.store, large.clone()).await, StartOutcome::Started);
     let handed = loop {
@@ -399,11 +400,9 @@ async fn parent_of_three(database: &Database, worker: WorkerId, if_open: IdConfl
 #[tokio::test]
 async fn what_a_run_wants_started_goes_to_a_worker_too_without_what_was_there() {
     let database = Database::new().await;
-    let (near, far) = (&database.store, database.another().await);
+    let near = &database.store;
     let parent = parent_of_three(&database, register(near).await, IdConflictPolicy::Fail).await;
-    let mut heard = far.hints();
-    let worker = taker(&far).await;
-    hear(&mut heard, |hint| *hint == Hint::Everything).await;
+    let (far, worker, mut heard) = far_taker(&database).await;
     assert_eq!(near.deliver_outbox(200).await.unwrap(), 3);
     hear(&mut heard, |hint| matches!(hint, Hint::Brought(brought) if brought.runs.len() == brought.of)).await;
     let taken = take(&far, worker).await;
