@@ -47,6 +47,8 @@ const COUNTERS: &str = "
 SELECT d.xact_commit AS commits, d.xact_commit + d.xact_rollback AS transactions,
        (SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables
          WHERE schemaname = 'dacapo' AND relname <> 'workers') AS rows,
+       (SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
+         WHERE schemaname = 'dacapo' AND relname = 'ready') AS queued,
        (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal
   FROM pg_stat_database d WHERE d.datname = current_database()";
 
@@ -121,6 +123,8 @@ pub(super) struct Counters {
     /// Transactions that ended in any way.
     pub(super) transactions: u64,
     pub(super) rows: u64,
+    /// Runs that were put on a queue.
+    pub(super) queued: u64,
     pub(super) wal_bytes: u64,
 }
 
@@ -132,6 +136,7 @@ impl Counters {
             statements: self.statements.zip(earlier.statements).map(|(now, then)| now.saturating_sub(then)),
             transactions: self.transactions.saturating_sub(earlier.transactions),
             rows: self.rows.saturating_sub(earlier.rows),
+            queued: self.queued.saturating_sub(earlier.queued),
             wal_bytes: self.wal_bytes.saturating_sub(earlier.wal_bytes),
         }
     }
@@ -237,6 +242,7 @@ impl Observer {
             statements,
             transactions: count("transactions")?,
             rows: count("rows")?,
+            queued: count("queued")?,
             wal_bytes: count("wal")?,
         })
     }

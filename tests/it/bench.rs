@@ -77,9 +77,15 @@ const NOOP_ROWS_IN_PROCESS: f64 = 4.0;
 /// Those that it takes alone and across processes: with what hands it to its worker, which is shared where there are many.
 const NOOP_ROWS_ALONE: f64 = 8.0;
 
-/// How far the rows of a workflow may be above what it writes: far less than one, which is what growth would be. Where a
-/// machine stands still for half a second, some starts go through a queue, a row more each.
-const ROWS_OF_STALLS: f64 = 0.5;
+/// What a run writes more for each time that it is put on a queue and claimed, at most. Where a machine stands still for
+/// half a second, workers take no starts for a while.
+const ROWS_OF_A_QUEUE: f64 = 4.0;
+
+/// Which rows a run writes depends on nothing but the engine. One more means that it writes more.
+fn assert_rows(report: &Value, least: f64) {
+    let queued = ROWS_OF_A_QUEUE * number(report, "/queued_per_workflow");
+    assert!((least..least + 1.0 + queued).contains(&number(report, "/rows_per_workflow")), "{least}: {report}");
+}
 
 /// What a worker does in a second whether or not there is work, at most: it tells the store ten times what is here, renews
 /// its lease, looks for what is due. Shared by those that run meanwhile, which are few where commits are slow.
@@ -113,8 +119,8 @@ async fn a_workflow_alone_costs_these_rows_commits_and_statements() {
         let began = Instant::now();
         let report = &bench(&database, &arguments)[0];
         assert_eq!(number(report, "/workflows"), 500.0);
-        // Which rows a run writes depends on nothing but the engine. One more means that it writes more.
-        assert!((rows..rows + ROWS_OF_STALLS).contains(&number(report, "/rows_per_workflow")), "{report}");
+        assert_rows(report, rows);
+        assert!(number(report, "/queued_per_workflow") < 0.5, "starts go straight to their worker: {report}");
         let beside = (STATEMENTS_OF_START + STATEMENTS_PER_S * began.elapsed().as_secs_f64()) / 500.0;
         // Among the commits are those with which connections that listen read their news.
         assert!(number(report, "/commits_per_workflow") < commits + 2.0 * beside, "{report}");
@@ -136,16 +142,13 @@ async fn a_thousand_workflows_at_once_share_their_statements() {
     let (_cluster, database, counts_statements) = alone().await;
     let report = &bench(&database, &["noop", "--workers", "2", "--count", "1000"])[0];
     // Those of one in process, and that a worker takes them: a row to say so and its removal, for each flush.
-    assert!((6.0..6.0 + ROWS_OF_STALLS).contains(&number(report, "/rows_per_workflow")), "{report}");
+    assert_rows(report, 6.0);
     // Flushes of hundreds: about 0.2 with the start of the workers. One for each workflow would be above 1.
     assert!(number(report, "/commits_per_workflow") < 1.0, "{report}");
     if counts_statements {
         assert!(number(report, "/statements_per_workflow") < 0.8, "{report}");
     }
 }
-
-/// The rows of one that waits on a queue: those above, and what brings the run from the client to the worker.
-const NOOP_ROWS_OF_A_BACKLOG: f64 = 9.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
@@ -155,19 +158,25 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
     assert_eq!(names.join(" "), EVERY_SCENARIO);
     let of = |name: &str| &reports[names.iter().position(|other| *other == name).expect("it is there")];
     // With up to a row for each flush that hands some over, and its removal, so below one more; in `latency`, one after the
-    // other, each is a flush of its own. A fan-out is written in as many parts as its activities happen to end in, two rows
-    // each: that of `mixed` in up to five, one of 100 in 20 where other tests run beside, far from 100.
-    for (name, least, most) in [
-        ("backlog", NOOP_ROWS_OF_A_BACKLOG, NOOP_ROWS_OF_A_BACKLOG + 1.0),
-        ("latency", NOOP_ROWS_ALONE, NOOP_ROWS_ALONE + 1.0),
-        ("noop", 6.0, 7.0),
-        ("sequence", 24.0, 25.0),
-        ("mixed", 18.0, 28.0),
-        ("fanout", 6.0, 100.0),
-        ("timers", 8.0, 9.0),
-        ("waiting", 8.0, 9.0),
-        ("idle", 8.0, 9.0),
+    // other, each is a flush of its own.
+    for (name, rows) in [
+        ("latency", NOOP_ROWS_ALONE),
+        ("noop", 6.0),
+        ("sequence", 24.0),
+        ("timers", 8.0),
+        ("waiting", 8.0),
+        ("idle", 8.0),
     ] {
+        assert_rows(of(name), rows);
+    }
+    let backlog = of("backlog");
+    let again = number(backlog, "/queued_per_workflow") - 1.0;
+    let rows = 9.0..10.0 + ROWS_OF_A_QUEUE * again;
+    assert!(again >= 0.0 && rows.contains(&number(backlog, "/rows_per_workflow")), "{backlog}");
+    // A fan-out is written in as many parts as its activities happen to end in, two rows each: that of `mixed` in up to five,
+    // one of 100 in 20 where other tests run beside, far from 100.
+    for (name, least, most) in [("mixed", 18.0, 28.0), ("fanout", 6.0, 100.0)] {
+        let most = most + ROWS_OF_A_QUEUE * number(of(name), "/queued_per_workflow");
         assert!((least..most).contains(&number(of(name), "/rows_per_workflow")), "{}", of(name));
     }
     // A signal is a row of an inbox and its removal.
@@ -185,8 +194,10 @@ async fn every_scenario_ends_with_its_figures_and_a_clean_database() {
         assert!((per_workflow(name) - activities).abs() < activities / 20.0, "{name}: {}", of(name));
     }
     // Ten runs with start and end, what is told from run to run, and the parent's own; children too are handed to workers
-    // (through ready rows and claims it would be 30 more).
-    assert!((148.0..172.0).contains(&number(of("children"), "/rows_per_workflow")), "{}", of("children"));
+    // (through queues and claims it would be 30 more).
+    let queued = number(of("children"), "/queued_per_workflow");
+    let rows = 148.0..160.0 + ROWS_OF_A_QUEUE * queued;
+    assert!(queued < 5.0 && rows.contains(&number(of("children"), "/rows_per_workflow")), "{}", of("children"));
     assert!(number(of("signals"), "/signals/acknowledged_per_s") >= number(of("signals"), "/signals/received_per_s"));
     assert_eq!(number(of("timers"), "/timers/timers"), 100.0);
     assert!(number(of("timers"), "/timers/lateness_ms/p99") > 0.0);
