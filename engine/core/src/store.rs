@@ -129,9 +129,9 @@ pub trait Store: Any + Send + Sync + 'static {
     }
 
     /// Notes that the worker has all runs of flushes that a hint brought; they are not given back any more. Gives how long
-    /// ago the oldest was handed over.
-    async fn took_brought(&self, _worker: WorkerId, _handed: &[HandedId]) -> StoreResult<Duration> {
-        Ok(Duration::ZERO)
+    /// ago the oldest was handed over; `None`: too long, and some are not the worker's any more.
+    async fn took_brought(&self, _worker: WorkerId, _handed: &[HandedId]) -> StoreResult<Option<Duration>> {
+        Ok(None)
     }
 
     /// Makes runs that were handed to a worker (`None`: to anybody) at least `age` ago, and that it has not taken, ready for

@@ -290,6 +290,7 @@ impl Life {
             handle: Handle::current(),
             tracker: TaskTracker::new(),
             owned: AtomicUsize::new(0),
+            arriving: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             claim_lost: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),

@@ -56,7 +56,8 @@ WITH quick AS MATERIALIZED (
 ), taken AS (
     DELETE FROM dacapo.handed h WHERE h.worker = $1 AND h.handed_id = ANY ($2) RETURNING h.handed_at
 )
-SELECT (1000 * extract(epoch FROM clock_timestamp() - min(t.handed_at)))::int8 AS ago_ms FROM quick, taken t";
+SELECT count(*) AS taken, (1000 * extract(epoch FROM clock_timestamp() - min(t.handed_at)))::int8 AS ago_ms
+  FROM quick, taken t";
 
 /// The fence is looked at again where a row was waited for: a run whose owner has written stays where it is. So it is in the
 /// lock, which also keeps the order of the runs, and again in the change, whose snapshot may be older than the lock: a row
@@ -121,12 +122,13 @@ impl PgStore {
         Ok(taken)
     }
 
-    /// Removes the rows of flushes that a worker has. Gives the age of the oldest.
-    pub(crate) async fn note_brought(&self, worker: WorkerId, handed: &[HandedId]) -> StoreResult<Duration> {
+    /// Removes the rows of flushes that a worker has. Gives the age of the oldest, if all were there.
+    pub(crate) async fn note_brought(&self, worker: WorkerId, handed: &[HandedId]) -> StoreResult<Option<Duration>> {
         let row = sqlx::query(TOOK).bind(worker.0).bind(handed).fetch_one(&self.hot).await.map_err(store_error)?;
         self.removed.note(Queue::Handed, handed.len());
-        let ago: Option<i64> = row.get("ago_ms");
-        Ok(Duration::from_millis(ago.unwrap_or_default().max(0).unsigned_abs()))
+        let all = row.get::<i64, _>("taken") == handed.len() as i64;
+        let ago = row.get::<Option<i64>, _>("ago_ms").filter(|_| all);
+        Ok(ago.map(|ago| Duration::from_millis(ago.max(0).unsigned_abs())))
     }
 
     /// Makes ready for everybody what was handed to a worker, or to anybody, and not taken: some flushes of it. Gives how

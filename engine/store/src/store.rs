@@ -211,7 +211,7 @@ impl Store for PgStore {
         within(self.take_handed_starts(worker, which)).await
     }
 
-    async fn took_brought(&self, worker: WorkerId, handed: &[HandedId]) -> StoreResult<Duration> {
+    async fn took_brought(&self, worker: WorkerId, handed: &[HandedId]) -> StoreResult<Option<Duration>> {
         within(self.note_brought(worker, handed)).await
     }
 

@@ -9,7 +9,7 @@ use dacapo::core::{
 use nix::sys::signal::Signal;
 
 use super::{
-    code::{VALUE, gatherer, sequence},
+    code::{VALUE, gatherer, sequence, stuck},
     harness::{Fleet, PATIENCE, QUEUE, eventually, within},
     worker::Settings,
 };
@@ -54,6 +54,13 @@ async fn what_a_worker_that_stands_still_does_not_take_is_given_to_others() {
     fleet.finish().await;
 }
 
+async fn until_none_takes_starts(fleet: &Fleet) {
+    eventually("no worker takes starts", PATIENCE, async || {
+        (fleet.database.count("dacapo.workers WHERE takes_until > clock_timestamp()").await == 0).then_some(())
+    })
+    .await;
+}
+
 /// Starts a run that a worker owns and has heard nothing of. Gives the id of its next event, too.
 async fn start_quietly(fleet: &Fleet, worker: WorkerId, id: &str, workflow: &str, input: &str) -> (RunKey, i64) {
     let input = Payload::from_json("input", input.to_owned()).unwrap();
@@ -79,6 +86,7 @@ async fn a_message_that_comes_before_the_run_that_is_brought_is_not_forgotten() 
             settings.lease_renewal = Some(Duration::from_secs(300));
         })
         .await;
+    until_all_take_starts(&fleet).await;
     let worker = fleet.member("w1").await.unwrap().worker;
     let (key, next) = start_quietly(&fleet, worker, "late", "fleet.gatherer", "1").await;
     let late = fleet.client.handle(gatherer, "late");
@@ -92,6 +100,35 @@ async fn a_message_that_comes_before_the_run_that_is_brought_is_not_forgotten() 
     let notify = sqlx::query(notify).bind(worker.0).bind(key.shard.0).bind(key.run_id.0).bind(next);
     notify.execute(&fleet.database.pool).await.unwrap();
     assert_eq!(within("the run ends", Duration::from_secs(60), late.result()).await.unwrap(), [7]);
+    // Nothing says any more that it was handed over, as where others have given it back: the worker heard of it too late.
+    until_none_takes_starts(&fleet).await;
+    fleet.finish().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_the_thread_of_a_worker_counts_as_kept_by_it() {
+    let mut fleet = Fleet::on_shared_server().await;
+    let blocked = fleet
+        .worker(|settings| {
+            long_lease(settings);
+            settings.cached_runs = Some(4);
+            settings.workflow_threads = Some(1);
+            settings.workflow_task_timeout = Some(Duration::from_secs(8));
+        })
+        .await;
+    until_all_take_starts(&fleet).await;
+    let mut runs = vec![fleet.client.start(stuck, ()).id("stuck").await.unwrap()];
+    for number in 0..20 {
+        runs.push(fleet.client.start(sequence, (1, 1)).id(format!("sequence-{number}")).await.unwrap());
+    }
+    fleet.worker(long_lease).await;
+    for (number, run) in runs.iter().enumerate() {
+        let result = within("the run ends", PATIENCE, run.result()).await.unwrap();
+        assert_eq!(result, if number == 0 { 2 } else { 1 });
+    }
+    let handed = fleet.workers[blocked].counted("dacapo_handed_runs_total");
+    assert!((1..=4).contains(&handed), "{handed} runs, of which it keeps 4 at most");
+    fleet.check_effects(&runs).await;
     fleet.finish().await;
 }
 
@@ -123,10 +160,7 @@ async fn a_worker_that_cannot_take_what_it_is_handed_is_handed_nothing_more() {
         CREATE TRIGGER broken BEFORE DELETE ON dacapo.handed FOR EACH ROW EXECUTE FUNCTION dacapo.broken()";
     sqlx::raw_sql(broken).execute(&fleet.database.pool).await.unwrap();
     let first = fleet.client.start(sequence, (1, 1)).id("first").await.unwrap();
-    eventually("the worker takes no starts", PATIENCE, async || {
-        (fleet.database.count("dacapo.workers WHERE takes_until > clock_timestamp()").await == 0).then_some(())
-    })
-    .await;
+    until_none_takes_starts(&fleet).await;
     assert_eq!(
         within("the run ends", PATIENCE, first.result()).await.unwrap(),
         1,

@@ -61,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) tracker: TaskTracker,
     /// Runs owned, over all threads.
     pub(crate) owned: AtomicUsize,
+    /// Runs that were read or brought, and that their threads have not taken yet.
+    pub(crate) arriving: AtomicUsize,
     /// Whether runs are given back and no code is run any more.
     pub(crate) draining: AtomicBool,
     /// Whether a claim or a fence had no answer: it may have gone through, and nobody here knows its runs.
@@ -82,8 +84,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// How many runs this process keeps, with those on their way to their threads.
     pub(crate) fn owned(&self) -> usize {
-        self.owned.load(Ordering::Relaxed)
+        self.owned.load(Ordering::Relaxed) + self.arriving.load(Ordering::Relaxed)
     }
 
     /// Says that a run is no longer kept here.
@@ -202,7 +205,9 @@ impl Owners {
     }
 
     pub(crate) fn claimed(&self, loaded: LoadedRun) {
-        self.tell(loaded.key, ToOwner::Claimed(Box::new(loaded)));
+        let thread = self.thread(loaded.key);
+        thread.context().arriving.fetch_add(1, Ordering::Relaxed);
+        thread.tell(ToOwner::Claimed(Box::new(loaded)));
     }
 
     pub(crate) fn message(&self, run: RunKey, message: Message) {
@@ -260,8 +265,11 @@ impl Owners {
     }
 
     fn tell(&self, run: RunKey, what: ToOwner) {
-        let index = self.hasher.hash_one(run.run_id) as usize % self.threads.len();
-        self.threads[index].tell(what);
+        self.thread(run).tell(what);
+    }
+
+    fn thread(&self, run: RunKey) -> &thread::ThreadHandle {
+        &self.threads[self.hasher.hash_one(run.run_id) as usize % self.threads.len()]
     }
 }
 

@@ -96,6 +96,10 @@ impl ThreadHandle {
         Self { shared }
     }
 
+    pub(super) fn context(&self) -> &Context {
+        &self.shared.context
+    }
+
     pub(super) fn tell(&self, what: ToOwner) {
         // Both ends live in `shared`, so the channel is never disconnected while somebody can tell.
         let _ = self.shared.sender.send(what);
@@ -205,7 +209,10 @@ impl WorkflowThread {
         match message {
             ToOwner::Start { request, reply } => self.begin_start(state, *request, reply),
             ToOwner::Started { key, outcome, launched } => self.started(state, key, outcome, &launched),
-            ToOwner::Claimed(loaded) => self.claimed(state, *loaded),
+            ToOwner::Claimed(loaded) => {
+                self.claimed(state, *loaded);
+                self.shared.context.arriving.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            }
             ToOwner::Input(key, input) => give(state, key, input),
             ToOwner::LocalEnded { key, activity_id, id, ended } => {
                 let awaited = state.locals.ended(key, activity_id, id, ended);

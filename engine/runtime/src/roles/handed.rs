@@ -21,7 +21,8 @@ use crate::owner::{Context, Owners};
 /// Flushes of starts that are taken at once, of up to 200 runs each; fewer where there is less room.
 const TAKEN_AT_ONCE: usize = 16;
 
-/// A process that takes starts later than this after they were handed over does not take any for some time.
+/// A process that takes starts later than this after they were handed over, or waits so long for the database to be told of
+/// it, does not take any for some time.
 const LATE: Duration = Duration::from_millis(500);
 
 /// The time for which a process that had no room, or was late, takes no starts.
@@ -196,11 +197,15 @@ pub(crate) async fn take_handed(context: Arc<Context>, owners: Owners, handed: A
             }
         }
         let Some(which) = handed.take(room) else { continue };
-        if matches!(which, HandedStarts::Oldest(_)) {
+        match &which {
             // What is here need not be read.
-            std::mem::take(&mut brought).here.tell(&context).await;
+            HandedStarts::Oldest(_) => std::mem::take(&mut brought).here.tell(&context).await,
+            HandedStarts::Some(flushes) => brought.partly.retain(|flush, _| !flushes.contains(flush)),
         }
         if room == 0 {
+            context.door.close();
+            // What is here stays here.
+            std::mem::take(&mut brought).here.tell(&context).await;
             refuse(&context, &owners).await;
             continue;
         }
@@ -258,9 +263,10 @@ impl Here {
     /// Tells the store. Where that fails, the next renewal of the lease finds the starts as something to take.
     async fn tell(self, context: &Context) {
         let Some(since) = self.since else { return };
-        match context.store.took_brought(context.worker, &self.flushes).await {
-            Ok(handed_ago) if handed_ago.saturating_sub(since.elapsed()) > LATE => context.door.close(),
-            Ok(_) => {}
+        match closing_when_late(context, context.store.took_brought(context.worker, &self.flushes)).await {
+            Ok(Some(handed_ago)) if handed_ago.saturating_sub(since.elapsed()) <= LATE => {}
+            // It heard of them late, or so late that others gave them back meanwhile.
+            Ok(_) => context.door.close(),
             Err(error) => {
                 context.door.close();
                 tracing::debug!(%error, "the store could not be told of starts that are here");
@@ -274,15 +280,7 @@ impl Here {
 async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &Mail) -> Option<usize> {
     context.mail.begin_notes();
     asked.begin_notes();
-    let mut taking = Box::pin(context.take_handed(which));
-    let taken = loop {
-        tokio::select! {
-            taken = &mut taking => break taken,
-            // Whatever comes meanwhile lies.
-            () = tokio::time::sleep(LATE) => context.door.close(),
-        }
-    };
-    let taken = match taken {
+    let taken = match closing_when_late(context, context.take_handed(which)).await {
         Ok(taken) => taken,
         Err(error) => {
             context.door.close();
@@ -305,6 +303,17 @@ async fn take(context: &Context, owners: &Owners, which: &HandedStarts, asked: &
         }
     }
     Some(runs.len())
+}
+
+/// Waits for the database, and keeps the door closed while that is late: whatever comes meanwhile lies.
+async fn closing_when_late<T>(context: &Context, answer: impl Future<Output = T>) -> T {
+    let mut answer = Box::pin(answer);
+    loop {
+        tokio::select! {
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(LATE) => context.door.close(),
+        }
+    }
 }
 
 /// Takes no starts any more, because the process stops.
