@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dacapo::{
     ClientError, ResultError, WorkerProcess, WorkflowHandle,
-    core::{IdConflictPolicy, IdReusePolicy, store::RunFilter},
+    core::{EventKind, IdConflictPolicy, IdReusePolicy, store::RunFilter},
     prelude::*,
     runtime::MemoryStore,
     transactions::TransactionError,
@@ -173,6 +173,27 @@ async fn messages_follow_the_start_of_their_own_transaction_in_order() {
     held.cancel("not needed").in_transaction(&mut tx).await.unwrap();
     tx.commit().await.unwrap();
     assert!(matches!(held.result().await, Err(ResultError::Cancelled { .. })));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn the_history_of_what_a_transaction_started_is_that_of_its_first_run() {
+    let shop = Shop::with_worker().await;
+    let mut tx = shop.pool.begin().await.unwrap();
+    let run = shop.client.start(names_on, (Vec::new(), 2)).id("chain").in_transaction(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    run.signal(&NAME, "a".to_owned()).await.unwrap();
+    let continued = async || {
+        let last = run.history().await.unwrap().pop().map(|event| event.event);
+        matches!(last, Some(EventKind::WorkflowExecutionContinuedAsNew(_)))
+    };
+    while !continued().await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(run.describe().await.unwrap().run.info.closed_at, None, "the other goes on");
+    assert!(continued().await, "and is not meant here");
+    run.signal(&NAME, "b".to_owned()).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), ["a", "b"]);
     shop.close().await;
 }
 

@@ -108,9 +108,11 @@ async fn the_handle_of_a_start_reaches_the_runs_that_go_on_for_it() {
         env.until(async || run.query(&CHAPTER).await.is_ok_and(|at| at == number)).await;
     };
     for number in 2..=5 {
-        assert_eq!(run.update(&ADD, 1).await.unwrap(), number);
+        assert_eq!(run.update(&ADD, 1).id(format!("to-{number}")).await.unwrap(), number);
         is_at(number).await;
     }
+    assert_eq!(run.update(&ADD, 1).id("to-3").await.unwrap(), 3, "a run that has closed knows it");
+    is_at(5).await;
     assert_eq!(run.query_with(&ABOVE, 3).await.unwrap(), [4, 5]);
     assert_eq!(run.describe().await.unwrap().run.info.status, RunStatus::Running);
     assert_eq!(Some(run.history().await.unwrap().len()), first.history().await.ok().map(|events| events.len()));

@@ -2,15 +2,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
-use dacapo::{ClientError, WorkflowHandle, core::EventKind};
+use dacapo::{Client, ClientError, WorkflowHandle, core::EventKind, runtime::Engine};
 use tokio::task::JoinSet;
 
 use super::{
     code::{STOP, VALUE, collector, gatherer, partner, relay},
-    harness::{Fleet, PATIENCE, within},
+    harness::{Fleet, PATIENCE, QUEUE, eventually, within},
     worker::Settings,
 };
 
@@ -171,6 +172,33 @@ async fn outlive_kills(mut fleet: Fleet, run: WorkflowHandle<Vec<u64>>, each: u6
         assert_eq!(of_sender, own.collect::<Vec<_>>(), "each once and in the order of their sender");
     }
     assert_eq!(values.len() as u64, CROWD * each);
+    fleet.finish().await;
+}
+
+#[tokio::test]
+async fn a_process_that_knows_only_the_first_run_of_a_chain_finds_the_last() {
+    let mut fleet = Fleet::on_shared_server().await;
+    fleet.worker(|_| {}).await;
+    let values = 12;
+    let start = |client: &Client| client.start(relay, (Vec::new(), values, 1)).id("relay").request_id("once");
+    let run = start(&fleet.client).await.unwrap();
+    for value in 1..values as u64 {
+        run.signal(&VALUE, value).await.unwrap();
+    }
+    eventually("all but one have come", PATIENCE, async || {
+        (fleet.database.count("dacapo.runs_closed").await as usize == values - 1).then_some(())
+    })
+    .await;
+    // The same request leads to the first run, of which this process has not seen where it went.
+    let other = Engine::new(Arc::clone(&fleet.store) as _).await.unwrap();
+    let from_first = start(&Client::new(&other).task_queue(QUEUE)).await.unwrap();
+    assert_eq!(from_first.run_id(), run.run_id());
+    assert_eq!(from_first.describe().await.unwrap().run.info.closed_at, None);
+    let other = Engine::new(Arc::clone(&fleet.store) as _).await.unwrap();
+    let from_first = start(&Client::new(&other).task_queue(QUEUE)).await.unwrap();
+    from_first.signal(&VALUE, values as u64).await.unwrap();
+    let gathered = within("the run ends", PATIENCE, from_first.result()).await.unwrap();
+    assert_eq!(gathered, (1..=values as u64).collect::<Vec<_>>());
     fleet.finish().await;
 }
 

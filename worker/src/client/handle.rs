@@ -14,8 +14,8 @@ use crate::define::{Data, Query, Signal, Update};
 /// A workflow whose result is an `R`. Cloning gives another handle on the same one.
 ///
 /// The handle of a start means the run that was started and those that go on for it: after continue-as-new, for a retry,
-/// after a reset. Messages and queries go to the last of them; the history, a reset and a fork are those of the run itself.
-/// A handle of [`Client::handle_of_run`](crate::Client::handle_of_run) means that one run and no other, and one of
+/// after a reset of an open run. Messages and queries go to the last of them; the history, a reset and a fork are those of
+/// the run itself. A handle of [`Client::handle_of_run`](crate::Client::handle_of_run) means that one run and no other, and one of
 /// [`Client::handle`](crate::Client::handle) the newest run of its workflow id, whoever started it. All of them wait for
 /// the result of the last run.
 pub struct WorkflowHandle<R> {
@@ -194,7 +194,7 @@ impl<R> WorkflowHandle<R> {
     pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
         let run = match self.run {
             Some(run) => run,
-            None => self.client.resolve(&self.execution).await?.key,
+            None => self.client.resolve(&self.this_run()).await?.key,
         };
         self.client.history(run, 1).await
     }

@@ -58,7 +58,7 @@ impl Client {
         if info.status != RunStatus::Running {
             return Err(self.not_open(of, info.key.run_id));
         }
-        let run = info.key;
+        let (mut run, mut task_queue) = (info.key, info.task_queue);
         let query = Query { id: Uuid::now_v7(), name: name.to_owned(), input };
         // Time stands still in a test until the answer is there.
         let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
@@ -68,8 +68,13 @@ impl Client {
         let (mut pause, mut asked_at) = (LOOK, None::<Instant>);
         let answer = loop {
             if asked_at.is_none_or(|at| at.elapsed() >= ASK_AGAIN) {
-                if !self.persist(|| store.ask(run, &query)).await? {
-                    return Err(self.not_open(of, run.run_id));
+                while !self.persist(|| store.ask(run, &query)).await? {
+                    let next = self.resolve(of).await?;
+                    if next.key == run || next.status != RunStatus::Running || Instant::now() >= deadline {
+                        return Err(self.not_open(of, run.run_id));
+                    }
+                    // Another goes on for it.
+                    (run, task_queue) = (next.key, next.task_queue);
                 }
                 asked_at = Some(Instant::now());
             }
@@ -97,10 +102,7 @@ impl Client {
             Some(QueryAnswer::Answered(value)) => Ok(value),
             Some(QueryAnswer::Unknown { known }) => Err(ClientError::QueryUnknown { workflow_id, name, known }),
             Some(QueryAnswer::Failed(failure)) => Err(ClientError::QueryFailed { workflow_id, name, failure }),
-            None => {
-                let task_queue = info.task_queue;
-                Err(ClientError::QueryTimedOut { workflow_id, name, task_queue, waited_for: timeout })
-            }
+            None => Err(ClientError::QueryTimedOut { workflow_id, name, task_queue, waited_for: timeout }),
         }
     }
 }

@@ -5,12 +5,15 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use dacapo_core::{RunId, RunKey, RunStatus, WorkflowId, store::RunInfo};
+use dacapo_core::{EventKind, RunId, RunKey, RunStatus, WorkflowId, store::RunInfo};
 
 use super::{Client, ClientError};
 
 /// The runs of which a client remembers which run goes on for them; all are forgotten when there are more.
 const REMEMBERED_MAX: usize = 10_000;
+
+/// The runs that are gone through one by one before the newest is looked at, which may be the last of the same chain.
+const STEPS: u32 = 2;
 
 /// A workflow id with one of its runs, or the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +22,8 @@ pub struct WorkflowExecution {
     pub workflow_id: WorkflowId,
     /// The run; the newest when absent.
     pub run_id: Option<RunId>,
-    /// Whether the runs that go on for that run are meant as well: after continue-as-new, for a retry, after a reset.
+    /// Whether the runs that go on for that run are meant as well: after continue-as-new, for a retry, after a reset of an
+    /// open run.
     pub follows: bool,
 }
 
@@ -80,10 +84,12 @@ impl Client {
         let Some(first) = run_id.filter(|_| execution.follows) else { return self.resolve_named(execution).await };
         let named = |run_id| WorkflowExecution::run(workflow_id.clone(), run_id);
         let mut found = self.resolve_named(&named(self.shared.chains.last(first))).await?;
+        let mut steps = 0;
         while found.status != RunStatus::Running
-            && let Some(next) = self.successor(found.key).await?
+            && let Some(next) = self.further(workflow_id, found.key, steps).await?
         {
             found = self.resolve_named(&named(next.run_id)).await?;
+            steps += 1;
         }
         self.shared.chains.note(first, found.key.run_id);
         Ok(found)
@@ -107,8 +113,38 @@ impl Client {
         Ok(self.resolve_open(execution).await?.key)
     }
 
-    /// The run that goes on for a closed one, if any.
-    pub(super) async fn successor(&self, run: RunKey) -> Result<Option<RunKey>, ClientError> {
+    /// The run that goes on for a closed one, if any: the next, or, for a caller who has come so many steps far, the last if
+    /// it is open.
+    pub(super) async fn further(
+        &self,
+        workflow_id: &WorkflowId,
+        run: RunKey,
+        steps: u32,
+    ) -> Result<Option<RunKey>, ClientError> {
+        if steps == STEPS
+            && let Some(newest) = self.find(&WorkflowExecution::newest(workflow_id.clone())).await?
+            && newest.status == RunStatus::Running
+            && newest.key != run
+            && self.first_of_chain(newest.key).await? == self.first_of_chain(run).await?
+        {
+            return Ok(Some(newest.key));
+        }
+        self.successor(run).await
+    }
+
+    /// Which run the chain of a run began with; its history says it.
+    pub(super) async fn first_of_chain(&self, run: RunKey) -> Result<RunId, ClientError> {
+        let first = self.persist(|| self.shared.store.history(run, 1, 1)).await?;
+        let mut events = first.into_iter().flat_map(|transition| transition.events);
+        let lineage = events.find_map(|event| match event.event {
+            EventKind::WorkflowExecutionStarted(started) => started.lineage,
+            _ => None,
+        });
+        // One that is not there yet is about to be started, as the first of its chain.
+        Ok(lineage.and_then(|lineage| lineage.first_run_id).unwrap_or(run.run_id))
+    }
+
+    async fn successor(&self, run: RunKey) -> Result<Option<RunKey>, ClientError> {
         let results = self.persist(|| self.shared.store.results(std::slice::from_ref(&run))).await?;
         let successor = results.into_iter().find_map(|(_, result)| result.successor);
         Ok(successor.map(|run_id| RunKey { run_id, ..run }))

@@ -51,9 +51,12 @@ impl Client {
         let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
         self.catch_up_with_own(&to.workflow_id).await?;
         let shard = Shard::of(&self.namespace, &to.workflow_id);
-        let mut again = false;
+        let (mut again, mut steps) = (false, 0);
+        let update_id = chosen_update_id(&message);
         let mut run = match to.run_id {
-            Some(run_id) if to.follows => RunKey { shard, run_id: self.shared.chains.last(run_id) },
+            Some(run_id) if to.follows && update_id.is_none() => {
+                RunKey { shard, run_id: self.shared.chains.last(run_id) }
+            }
             Some(run_id) => RunKey { shard, run_id },
             None => self.open_run(to).await?,
         };
@@ -65,14 +68,22 @@ impl Client {
                 }
                 SendOutcome::NotOpen => {}
             }
-            // A closed run has said whether it had the message, so that nothing arrives twice on the way.
+            // A closed run has said whether it had the message, so that nothing arrives twice on the way. Of an update it is
+            // asked, too, whether it knows the id, and none is left out.
+            if let Some(update_id) = update_id.filter(|_| to.follows) {
+                let known = self.persist(|| self.shared.store.update_stage(run, update_id, message.id)).await?;
+                if known.is_some() {
+                    return Ok(run);
+                }
+                steps = 0;
+            }
             if (to.follows || to.run_id.is_none())
-                && let Some(next) = self.successor(run).await?
+                && let Some(next) = self.further(&to.workflow_id, run, steps).await?
             {
-                if let Some(first) = to.run_id {
+                if let Some(first) = to.run_id.filter(|_| update_id.is_none()) {
                     self.shared.chains.note(first, next.run_id);
                 }
-                run = next;
+                (run, steps) = (next, steps + 1);
                 continue;
             }
             let open = self.open_run(to).await?;
@@ -100,5 +111,13 @@ impl Client {
 
     pub(super) fn message(&self, body: MessageBody) -> Message {
         Message { id: MessageId(Uuid::now_v7()), body }
+    }
+}
+
+/// The id that the sender chose for an update, by which it may have come before; otherwise it is that of the message.
+fn chosen_update_id(message: &Message) -> Option<&str> {
+    match &message.body {
+        MessageBody::Update(update) if update.update_id != message.id.0.to_string() => Some(&update.update_id),
+        _ => None,
     }
 }

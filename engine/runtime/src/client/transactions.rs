@@ -2,8 +2,8 @@
 //! (`docs/transactions.md`). The transaction itself is the store's.
 
 use dacapo_core::{
-    EventKind, IdConflictPolicy, Message, MessageBody, MessageId, Payload, RunId, RunKey, RunStatus, Shard,
-    StartWorkflow, WorkflowId,
+    IdConflictPolicy, Message, MessageBody, MessageId, Payload, RunId, RunKey, RunStatus, Shard, StartWorkflow,
+    WorkflowId,
     ids::validate,
     outbox::{Asker, ExternalTarget, OutboxBody, OutboxRow, TargetRun},
     store::{CaughtUp, RunInfo, StartOutcome},
@@ -71,23 +71,13 @@ impl Client {
     async fn message_row(&self, to: &WorkflowExecution, body: MessageBody) -> Result<OutboxRow, ClientError> {
         let run = match to.run_id {
             None => TargetRun::Open,
-            Some(run_id) if to.follows => TargetRun::Chain(self.first_of_chain(to, run_id).await?),
+            Some(run_id) if to.follows => {
+                let run = RunKey { shard: Shard::of(&self.namespace, &to.workflow_id), run_id };
+                TargetRun::Chain(self.first_of_chain(run).await?)
+            }
             Some(run_id) => TargetRun::Run(run_id),
         };
         Ok(row(self.target(&to.workflow_id, run), OutboxBody::Message(body)))
-    }
-
-    /// Which run the chain of a run began with; its history says it.
-    async fn first_of_chain(&self, of: &WorkflowExecution, run_id: RunId) -> Result<RunId, ClientError> {
-        let run = RunKey { shard: Shard::of(&self.namespace, &of.workflow_id), run_id };
-        let first = self.persist(|| self.store().history(run, 1, 1)).await?;
-        let mut events = first.into_iter().flat_map(|transition| transition.events);
-        let lineage = events.find_map(|event| match event.event {
-            EventKind::WorkflowExecutionStarted(started) => started.lineage,
-            _ => None,
-        });
-        // One that is not there yet is about to be started, as the first of its chain.
-        Ok(lineage.and_then(|lineage| lineage.first_run_id).unwrap_or(run_id))
     }
 
     fn target(&self, workflow_id: &WorkflowId, run: TargetRun) -> ExternalTarget {
