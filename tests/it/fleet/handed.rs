@@ -20,10 +20,13 @@ fn long_lease(settings: &mut Settings) {
 }
 
 async fn until_all_take_starts(fleet: &Fleet) {
-    let workers = fleet.workers.len() as i64;
-    eventually("the workers take starts", PATIENCE, async || {
+    until_so_many_take_starts(fleet, fleet.workers.len()).await;
+}
+
+async fn until_so_many_take_starts(fleet: &Fleet, workers: usize) {
+    eventually(&format!("{workers} workers take starts"), PATIENCE, async || {
         let taking = fleet.database.count("dacapo.workers WHERE takes_until > clock_timestamp()").await;
-        (taking == workers).then_some(())
+        (taking == workers as i64).then_some(())
     })
     .await;
 }
@@ -52,13 +55,6 @@ async fn what_a_worker_that_stands_still_does_not_take_is_given_to_others() {
     fleet.workers[stands].signal(Signal::SIGCONT);
     fleet.check_effects(&runs).await;
     fleet.finish().await;
-}
-
-async fn until_none_takes_starts(fleet: &Fleet) {
-    eventually("no worker takes starts", PATIENCE, async || {
-        (fleet.database.count("dacapo.workers WHERE takes_until > clock_timestamp()").await == 0).then_some(())
-    })
-    .await;
 }
 
 /// Starts a run that a worker owns and has heard nothing of. Gives the id of its next event, too.
@@ -101,7 +97,7 @@ async fn a_message_that_comes_before_the_run_that_is_brought_is_not_forgotten() 
     notify.execute(&fleet.database.pool).await.unwrap();
     assert_eq!(within("the run ends", Duration::from_secs(60), late.result()).await.unwrap(), [7]);
     // Nothing says any more that it was handed over, as where others have given it back: the worker heard of it too late.
-    until_none_takes_starts(&fleet).await;
+    until_so_many_take_starts(&fleet, 0).await;
     fleet.finish().await;
 }
 
@@ -160,7 +156,7 @@ async fn a_worker_that_cannot_take_what_it_is_handed_is_handed_nothing_more() {
         CREATE TRIGGER broken BEFORE DELETE ON dacapo.handed FOR EACH ROW EXECUTE FUNCTION dacapo.broken()";
     sqlx::raw_sql(broken).execute(&fleet.database.pool).await.unwrap();
     let first = fleet.client.start(sequence, (1, 1)).id("first").await.unwrap();
-    until_none_takes_starts(&fleet).await;
+    until_so_many_take_starts(&fleet, 0).await;
     assert_eq!(
         within("the run ends", PATIENCE, first.result()).await.unwrap(),
         1,

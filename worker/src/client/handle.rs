@@ -15,9 +15,9 @@ use crate::define::{Data, Query, Signal, Update};
 ///
 /// The handle of a start means the run that was started and those that go on for it: after continue-as-new, for a retry,
 /// after a reset of an open run. Messages and queries go to the last of them; the history, a reset and a fork are those of
-/// the run itself. A handle of [`Client::handle_of_run`](crate::Client::handle_of_run) means that one run and no other, and one of
-/// [`Client::handle`](crate::Client::handle) the newest run of its workflow id, whoever started it. All of them wait for
-/// the result of the last run.
+/// the run itself. A handle of [`Client::handle_of_run`](crate::Client::handle_of_run) means that one run and no other,
+/// and one of [`Client::handle`](crate::Client::handle) the newest run of its workflow id, whoever started it. All of them
+/// wait for the result of the last run.
 pub struct WorkflowHandle<R> {
     client: dacapo_runtime::Client,
     execution: WorkflowExecution,

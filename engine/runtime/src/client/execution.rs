@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use dacapo_core::{EventKind, RunId, RunKey, RunStatus, WorkflowId, store::RunInfo};
+use dacapo_core::{EventKind, RunId, RunKey, RunStatus, Shard, WorkflowId, store::RunInfo};
 
 use super::{Client, ClientError};
 
@@ -111,6 +111,11 @@ impl Client {
 
     pub(super) async fn open_run(&self, execution: &WorkflowExecution) -> Result<RunKey, ClientError> {
         Ok(self.resolve_open(execution).await?.key)
+    }
+
+    /// The key of a run of the same workflow id.
+    pub(super) fn key(&self, of: &WorkflowExecution, run_id: RunId) -> RunKey {
+        RunKey { shard: Shard::of(&self.namespace, &of.workflow_id), run_id }
     }
 
     /// The run that goes on for a closed one, if any: the next, or, for a caller who has come so many steps far, the last if

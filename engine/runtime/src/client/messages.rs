@@ -1,7 +1,7 @@
 //! Messages to runs that want no answer, and how each message finds its run.
 
 use dacapo_core::{
-    Message, MessageBody, MessageId, Payload, RunKey, Shard,
+    Message, MessageBody, MessageId, Payload, RunKey,
     ids::validate,
     store::{SendMessage, SendOutcome},
 };
@@ -50,14 +50,12 @@ impl Client {
     pub(super) async fn send_message(&self, to: &WorkflowExecution, message: Message) -> Result<RunKey, ClientError> {
         let _call = self.shared.clock.virtual_time().map(VirtualTime::call);
         self.catch_up_with_own(&to.workflow_id).await?;
-        let shard = Shard::of(&self.namespace, &to.workflow_id);
         let (mut again, mut steps) = (false, 0);
-        let update_id = chosen_update_id(&message);
+        // By its id a closed run may know an update, so none is left out on the way.
+        let update_id = chosen_update_id(&message).filter(|_| to.follows);
         let mut run = match to.run_id {
-            Some(run_id) if to.follows && update_id.is_none() => {
-                RunKey { shard, run_id: self.shared.chains.last(run_id) }
-            }
-            Some(run_id) => RunKey { shard, run_id },
+            Some(run_id) if to.follows && update_id.is_none() => self.key(to, self.shared.chains.last(run_id)),
+            Some(run_id) => self.key(to, run_id),
             None => self.open_run(to).await?,
         };
         loop {
@@ -68,22 +66,23 @@ impl Client {
                 }
                 SendOutcome::NotOpen => {}
             }
-            // A closed run has said whether it had the message, so that nothing arrives twice on the way. Of an update it is
-            // asked, too, whether it knows the id, and none is left out.
-            if let Some(update_id) = update_id.filter(|_| to.follows) {
+            // A closed run has said whether it had the message, so that nothing arrives twice on the way.
+            if let Some(update_id) = update_id {
                 let known = self.persist(|| self.shared.store.update_stage(run, update_id, message.id)).await?;
                 if known.is_some() {
                     return Ok(run);
                 }
-                steps = 0;
             }
             if (to.follows || to.run_id.is_none())
                 && let Some(next) = self.further(&to.workflow_id, run, steps).await?
             {
-                if let Some(first) = to.run_id.filter(|_| update_id.is_none()) {
-                    self.shared.chains.note(first, next.run_id);
+                if update_id.is_none() {
+                    steps += 1;
+                    if let Some(first) = to.run_id {
+                        self.shared.chains.note(first, next.run_id);
+                    }
                 }
-                (run, steps) = (next, steps + 1);
+                run = next;
                 continue;
             }
             let open = self.open_run(to).await?;

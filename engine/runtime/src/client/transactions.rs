@@ -2,8 +2,7 @@
 //! (`docs/transactions.md`). The transaction itself is the store's.
 
 use dacapo_core::{
-    IdConflictPolicy, Message, MessageBody, MessageId, Payload, RunId, RunKey, RunStatus, Shard, StartWorkflow,
-    WorkflowId,
+    IdConflictPolicy, Message, MessageBody, MessageId, Payload, RunId, RunStatus, StartWorkflow, WorkflowId,
     ids::validate,
     outbox::{Asker, ExternalTarget, OutboxBody, OutboxRow, TargetRun},
     store::{CaughtUp, RunInfo, StartOutcome},
@@ -71,10 +70,7 @@ impl Client {
     async fn message_row(&self, to: &WorkflowExecution, body: MessageBody) -> Result<OutboxRow, ClientError> {
         let run = match to.run_id {
             None => TargetRun::Open,
-            Some(run_id) if to.follows => {
-                let run = RunKey { shard: Shard::of(&self.namespace, &to.workflow_id), run_id };
-                TargetRun::Chain(self.first_of_chain(run).await?)
-            }
+            Some(run_id) if to.follows => TargetRun::Chain(self.first_of_chain(self.key(to, run_id)).await?),
             Some(run_id) => TargetRun::Run(run_id),
         };
         Ok(row(self.target(&to.workflow_id, run), OutboxBody::Message(body)))

@@ -197,17 +197,14 @@ pub(crate) async fn take_handed(context: Arc<Context>, owners: Owners, handed: A
             }
         }
         let Some(which) = handed.take(room) else { continue };
+        if room == 0 {
+            refuse(&context, &owners, std::mem::take(&mut brought).here).await;
+            continue;
+        }
         match &which {
             // What is here need not be read.
             HandedStarts::Oldest(_) => std::mem::take(&mut brought).here.tell(&context).await,
             HandedStarts::Some(flushes) => brought.partly.retain(|flush, _| !flushes.contains(flush)),
-        }
-        if room == 0 {
-            context.door.close();
-            // What is here stays here.
-            std::mem::take(&mut brought).here.tell(&context).await;
-            refuse(&context, &owners).await;
-            continue;
         }
         match take(&context, &owners, &which, &asked).await {
             // There may be more than was asked for.
@@ -326,9 +323,10 @@ pub(crate) async fn shut(context: &Context) {
     }
 }
 
-/// Gives everything back that nobody here has room for.
-async fn refuse(context: &Context, owners: &Owners) {
+/// Gives everything back that nobody here has room for; what is here stays.
+async fn refuse(context: &Context, owners: &Owners, here: Here) {
     context.door.close();
+    here.tell(context).await;
     owners.make_room(limits::CLAIM_RUNS_MAX);
     give_back(context, Some(context.worker), Duration::ZERO, Instant::now() + REFUSE_FOR).await;
 }
