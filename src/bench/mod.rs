@@ -114,6 +114,7 @@ async fn measure(
     let counted = observer.settled().await?;
     let mut store_options = database.options.clone();
     store_options.application_name = format!("dacapo bench {}", uuid::Uuid::now_v7().simple());
+    store_options.neighbours = !options.apart;
     if plan.scenario == Scenario::Backlog {
         store_options.url = observer.timed_url(&store_options.url);
     }

@@ -47,6 +47,9 @@ pub(crate) struct BenchOptions {
     /// Worker processes; 1 unless told otherwise, 10 for `idle`
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = workers, conflicts_with = "in_process")]
     workers: Option<usize>,
+    /// As on machines of their own: processes tell each other what has changed through the server only
+    #[arg(long)]
+    pub(super) apart: bool,
     /// Threads for workflow code in each worker process
     #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = workflow_threads)]
     pub(super) workflow_threads: usize,

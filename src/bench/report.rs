@@ -153,6 +153,7 @@ struct Cpu {
 struct Config {
     version: &'static str,
     in_process: bool,
+    apart: bool,
     workers: usize,
     workflow_threads: usize,
     in_flight: Option<usize>,
@@ -278,6 +279,7 @@ fn config(plan: &Plan, options: &BenchOptions, postgres: BTreeMap<String, String
     Config {
         version: env!("CARGO_PKG_VERSION"),
         in_process: options.in_process,
+        apart: options.apart,
         workers: plan.workers,
         workflow_threads: options.workflow_threads,
         in_flight: (options.rate.is_none() && plan.scenario.takes_in_flight()).then_some(plan.in_flight),

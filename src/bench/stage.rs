@@ -143,6 +143,7 @@ impl<'a> Stage<'a> {
             queue: &self.queue,
             namespace: self.namespace.as_str(),
             workflow_threads: self.options.workflow_threads,
+            apart: self.options.apart,
             log: self.log.as_deref(),
             until,
             processes: (!self.options.in_process).then_some(self.plan.workers),

@@ -37,6 +37,8 @@ pub(super) struct Fleet<'a> {
     pub(super) queue: &'a str,
     pub(super) namespace: &'a str,
     pub(super) workflow_threads: usize,
+    /// Whether those that are processes hear nothing but what goes through the server.
+    pub(super) apart: bool,
     /// What those that are processes log.
     pub(super) log: Option<&'a str>,
     pub(super) until: Until,
@@ -67,6 +69,7 @@ impl Workers {
             let child = Command::new(std::env::current_exe()?)
                 .args(["bench-worker", "--queue", fleet.queue, "--namespace", fleet.namespace])
                 .args(["--workflow-threads", &fleet.workflow_threads.to_string()])
+                .args(fleet.apart.then_some("--apart"))
                 .args(fleet.log.map(|log| ["--log", log]).into_iter().flatten())
                 .env("DATABASE_URL", fleet.url)
                 .stdin(Stdio::piped())

@@ -88,6 +88,9 @@ pub(crate) struct BenchWorker {
     /// Threads for workflow code
     #[arg(long, default_value_t = 1)]
     workflow_threads: usize,
+    /// Tell others what has changed, and hear of it, through the server only
+    #[arg(long)]
+    apart: bool,
 }
 
 impl BenchWorker {
@@ -95,7 +98,10 @@ impl BenchWorker {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Stop> {
         let mut tasks = JoinSet::new();
         let stop = stop_on_signals(&mut tasks)?;
-        let connection = context.connect().await?;
+        let database = Database::find(context, false).await?;
+        let mut options = database.options();
+        options.neighbours = !self.apart;
+        let connection = Connection::open_with(context, database, options, Patience::Short).await?;
         let namespace = context.global.namespace();
         let worker = bench::start_inside(connection.engine(), &self.queue, namespace.as_str(), self.workflow_threads)
             .map_err(|error| Stop::new(Exit::Internal, format!("{error:#}")))?;

@@ -145,6 +145,16 @@ impl Connection {
     /// Connects, and brings the schema up to date.
     pub(crate) async fn open(context: &Context, database: Database, patience: Patience) -> Result<Self, Stop> {
         let options = database.options();
+        Self::open_with(context, database, options, patience).await
+    }
+
+    /// As [`Connection::open`], with options of its own for the store.
+    pub(crate) async fn open_with(
+        context: &Context,
+        database: Database,
+        options: PgStoreOptions,
+        patience: Patience,
+    ) -> Result<Self, Stop> {
         let (store, engine) = database
             .reach(patience, || async {
                 dacapo_store::migrate(&options).await?;

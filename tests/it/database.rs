@@ -30,6 +30,13 @@ impl TestDatabase {
     pub(crate) async fn store(&self) -> PgStore {
         PgStore::connect(PgStoreOptions::new(&self.url)).await.expect("the database answers")
     }
+
+    /// A store that tells others through the server only.
+    #[allow(dead_code, reason = "not every module looks into the store")]
+    pub(crate) async fn store_apart(&self) -> PgStore {
+        let options = PgStoreOptions { neighbours: false, ..PgStoreOptions::new(&self.url) };
+        PgStore::connect(options).await.expect("the database answers")
+    }
 }
 
 /// A process that does not outlive its test.

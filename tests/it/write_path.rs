@@ -21,7 +21,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn lab(database: &TestDatabase) -> (Arc<PgStore>, Lab) {
-    let store = Arc::new(database.store().await);
+    // Whoever listens in these tests has no socket to hear by.
+    let store = Arc::new(database.store_apart().await);
     (Arc::clone(&store), Lab::real(store))
 }
 
@@ -34,6 +35,14 @@ async fn backend_of(connection: &mut PgConnection, function: &str) -> u32 {
     let query = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%dacapo.' || $1 || '(%' AND pid <> pg_backend_pid()
         AND datname = current_database()";
     sqlx::query(query).bind(function).fetch_one(connection).await.unwrap().get::<i32, _>("pid") as u32
+}
+
+async fn within_patience(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,12 +126,16 @@ async fn a_database_that_takes_no_notification_takes_every_write() {
     }
     let (store, lab) = lab(&database).await;
     let worker = lab.worker().await;
+    // It listens all the same, though it can tell nobody that it does.
+    within_patience("it hears of ends", || store.hear_closed()).await;
     for number in 0..3 {
         let run = lab.open(&format!("run-{number}")).await;
         let mut owner = Owner::claim(&lab, worker).await;
         owner.write(task(vec![complete()])).await;
         assert_eq!(lab.describe(run).await.info.status.as_str(), "Completed");
     }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(store.hear_closed(), "it goes on listening");
     assert!(store.verify().await.unwrap().is_empty());
     store.close().await;
 }

@@ -108,7 +108,12 @@ pub const METRICS: &[Metric] = &[
         &[],
         "Runs that this process gave to everybody because the worker for which they were started did not take them.",
     ),
-    counter("dacapo_hints_sent_total", &[], "Hints that were sent to other processes."),
+    counter("dacapo_hints_sent_total", &[], "Hints that were sent to other processes through the server."),
+    counter(
+        "dacapo_hints_direct_total",
+        &[],
+        "Hints that were sent to other processes of the same machine by themselves.",
+    ),
     counter("dacapo_hints_lost_total", &[], "Hints that could not be sent; renewals of leases make up for them."),
     counter(
         "dacapo_fenced_writes_total",

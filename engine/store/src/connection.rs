@@ -61,6 +61,9 @@ pub struct PgStoreOptions {
     /// The most connections that transactional activities of the process use at a time; more of them wait for one. They
     /// come on top of those of the engine.
     pub transaction_connections: u32,
+    /// Whether processes of one machine tell each other what has changed, through sockets in the folder for temporary
+    /// files, instead of through the server. Without, and to other machines, they notify; nothing depends on it but time.
+    pub neighbours: bool,
 }
 
 impl PgStoreOptions {
@@ -71,6 +74,7 @@ impl PgStoreOptions {
             direct_url: None,
             application_name: "dacapo".to_owned(),
             transaction_connections: TRANSACTION_CONNECTIONS,
+            neighbours: true,
         }
     }
 

@@ -97,7 +97,7 @@ impl PgStore {
         let removed = Removed::default();
         let committer = Committer::spawn(&connection::hot(target.clone()), &hints, &removed, &lanes);
         tasks.spawn(Notifier::new(hints.clone(), &target, stop.clone()).run());
-        tasks.spawn(Listener::new(hints.clone(), direct, asked, stop.clone()).run());
+        tasks.spawn(Listener::new(hints.clone(), direct, options.neighbours, asked, stop.clone()).run());
         let hot = connection::hot_pool(target.clone());
         let debts = Debts::default();
         let post = Post::new(hot.clone(), hints.clone(), debts.clone(), removed.clone());

@@ -53,6 +53,13 @@ pub(crate) enum Fate {
     FailsAfterCommit,
 }
 
+impl Fate {
+    /// Whether the process of the attempt dies of it.
+    pub(crate) fn is_death(self) -> bool {
+        matches!(self, Self::DiesBeforeBegin | Self::DiesAfterWrite | Self::DiesDuringCommit | Self::DiesAfterCommit)
+    }
+}
+
 /// A transfer of money.
 #[dacapo::data]
 #[derive(Clone, Copy)]

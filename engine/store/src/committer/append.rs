@@ -170,6 +170,7 @@ impl Flush for Append {
         if let [work] = works
             && work.is_lean()
             && let Some(news) = work.news()
+            && !self.hints.reach_all_who_wait()
             && let Some(verdict) = self.piggyback.carry(lone::append(connection, work, Some(news))).await?
         {
             return Ok(vec![Answered { verdict, told: true }]);

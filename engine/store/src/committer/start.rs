@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         LazyLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -136,6 +136,8 @@ pub(super) struct Start {
     hints: Hints,
     care: Care,
     piggyback: Piggyback,
+    /// Whether the last start was handed to a worker that hears of it without a NOTIFY.
+    neighbour_takes: AtomicBool,
 }
 
 /// Whether flushes of starts may take it that all of their starts are new.
@@ -175,7 +177,7 @@ pub(super) struct Answered {
 
 impl Start {
     pub(super) fn new(hints: Hints) -> Self {
-        Self { hints, care: Care::default(), piggyback: Piggyback::new() }
+        Self { hints, care: Care::default(), piggyback: Piggyback::new(), neighbour_takes: AtomicBool::new(false) }
     }
 
     /// Starts one run by itself. Says whether others have been told of it.
@@ -185,6 +187,9 @@ impl Start {
         work: &EncodedStart,
         now: Timestamp,
     ) -> Result<(Begun, bool), sqlx::Error> {
+        if self.neighbour_takes.load(Ordering::Relaxed) && work.waits(now) {
+            return Ok((lone::start_for_any(connection, work, None).await?, false));
+        }
         let Some(news) = work.news(now) else { return Ok((lone::start(connection, work).await?, false)) };
         match self.piggyback.carry(lone::start_for_any(connection, work, Some(news))).await? {
             Some(begun) => Ok((begun, true)),
@@ -259,6 +264,7 @@ impl Flush for Start {
     }
 
     fn answer(&self, answered: Vec<(Entry<Self>, Answered)>) {
+        let taker = answered.iter().find_map(|(_, answered)| answered.handed).map(|handed| handed.worker);
         // Of one flush, which went to one worker; said as one, because other lanes send meanwhile.
         let mut brought: Option<(Handed, Vec<Option<BroughtRun>>)> = None;
         for (mut entry, Answered { outcome, handed, told }) in answered {
@@ -287,6 +293,7 @@ impl Flush for Start {
             self.hints.handed(worker, number, runs.into_iter().collect());
         }
         self.hints.send();
+        self.neighbour_takes.store(taker.is_some_and(|worker| self.hints.reach(worker)), Ordering::Relaxed);
     }
 
     fn refusal(&self, error: StoreError) -> StoreResult<StartOutcome> {

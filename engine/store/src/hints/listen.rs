@@ -3,7 +3,7 @@
 //! A lock is held by the session, so the server lets go of it the moment the process is gone: `beat` of another process
 //! sees that before the lease lapses. The row of the worker is the fence all the same.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, pin::pin, time::Duration};
 
 use dacapo_core::{WorkerId, store::Hint};
 use sqlx::{
@@ -13,7 +13,11 @@ use sqlx::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Hints, wire};
+use super::{
+    Hints,
+    neighbours::{Census, Ear},
+    wire,
+};
 
 /// The wait before listening again after the connection was lost.
 const RELISTEN_WAIT: Duration = Duration::from_millis(100);
@@ -21,6 +25,24 @@ const RELISTEN_WAIT: Duration = Duration::from_millis(100);
 const TRY_PRESENCE: &str = "SELECT pg_try_advisory_lock($1) AS held";
 const DROP_PRESENCE: &str = "SELECT pg_advisory_unlock($1)";
 const SET_PRESENCE: &str = "UPDATE dacapo.workers SET presence = $2 WHERE worker = $1";
+
+/// Which database this is, among all that this machine's processes may reach: the server's start and the number of the database.
+const DATABASE: &str = "SELECT to_hex((extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint) || '-'
+    || to_hex(oid::bigint) AS database FROM pg_database WHERE datname = current_database()";
+
+/// The locks of those who listen for runs have this as their first key, and the machine as their second.
+const LISTENS: i32 = 0x0dac_a901;
+
+const LOCK_LISTENS: &str = "SELECT pg_try_advisory_lock_shared($1, $2)";
+const SAY_LISTENS: &str = "SELECT pg_notify($1, '')";
+const COUNT_LISTENERS: &str = "SELECT count(*) FILTER (WHERE l.objid::bigint = $2) AS here,
+        count(*) FILTER (WHERE l.objid::bigint <> $2) AS elsewhere
+   FROM pg_locks l
+  WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objsubid = 2
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+/// After this time whoever begins to listen looks once more: by then everybody knows.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// What the listener is asked to do.
 #[derive(Debug)]
@@ -47,6 +69,8 @@ pub(crate) fn presence_key(worker: WorkerId) -> i64 {
 pub(crate) struct Listener {
     hints: Hints,
     options: PgConnectOptions,
+    /// Whether it listens to neighbours as well.
+    neighbours: bool,
     asks: mpsc::UnboundedReceiver<Ask>,
     stop: CancellationToken,
     channels: BTreeSet<String>,
@@ -59,11 +83,12 @@ impl Listener {
     pub(crate) fn new(
         hints: Hints,
         options: PgConnectOptions,
+        neighbours: bool,
         asks: mpsc::UnboundedReceiver<Ask>,
         stop: CancellationToken,
     ) -> Self {
-        let (channels, workers) = (BTreeSet::new(), BTreeSet::new());
-        Self { hints, options, asks, stop, channels, workers, joining: Vec::new() }
+        let (channels, workers) = (BTreeSet::from([wire::LISTENERS.to_owned()]), BTreeSet::new());
+        Self { hints, options, neighbours, asks, stop, channels, workers, joining: Vec::new() }
     }
 
     pub(crate) async fn run(mut self) {
@@ -105,20 +130,45 @@ impl Listener {
         }
         self.answer_joining();
         self.hints.set_listening(true);
+        let mut ear = self.open_ear(&mut listener).await?;
+        if self.listens_for_runs() {
+            begin_to_wait(&mut listener, ear.as_ref()).await?;
+        }
         self.hints.set_hears_closed(self.channels.contains(wire::CLOSED));
+        let mut look_again = pin!(tokio::time::sleep(LOOK_AGAIN));
+        let mut looks_again = self.listens_for_runs();
         // Whatever was said while nobody listened is lost.
         self.hints.publish_here(&Hint::Everything);
         self.hints.transaction_committed();
+        let hints = self.hints.clone();
         loop {
             tokio::select! {
                 ask = self.asks.recv() => match ask {
-                    Some(ask) => self.carry_out(&mut listener, ask).await?,
+                    Some(ask) => {
+                        if self.carry_out(&mut listener, &mut ear, ask).await? {
+                            looks_again = true;
+                            look_again.as_mut().reset(tokio::time::Instant::now() + LOOK_AGAIN);
+                        }
+                    }
                     None => return Ok(()),
                 },
+                heard = hear(&mut ear) => heard?.iter().for_each(|hint| self.hints.publish_here(hint)),
+                () = hints.shared.neighbours.census_wanted.notified() => {
+                    if let Some(ear) = &ear {
+                        let census = take_census(&mut listener, ear.machine).await?;
+                        self.hints.shared.neighbours.counted(census);
+                    }
+                }
+                () = look_again.as_mut(), if looks_again => {
+                    looks_again = false;
+                    self.hints.publish_here(&Hint::Everything);
+                }
                 received = listener.try_recv() => match received? {
                     Some(notification) => {
                         if wire::is_of_transactions(notification.channel()) {
                             self.hints.transaction_committed();
+                        } else if notification.channel() == wire::LISTENERS {
+                            self.hints.shared.neighbours.forget_census();
                         } else if !self.hints.is_own(notification.process_id()) {
                             for hint in wire::read(notification.channel(), notification.payload()) {
                                 self.hints.publish_here(&hint);
@@ -131,7 +181,30 @@ impl Listener {
         }
     }
 
-    async fn carry_out(&mut self, listener: &mut PgListener, ask: Ask) -> Result<(), sqlx::Error> {
+    /// Opens the ear for neighbours, where there can be any.
+    async fn open_ear(&self, listener: &mut PgListener) -> Result<Option<Ear>, sqlx::Error> {
+        if !self.neighbours {
+            return Ok(None);
+        }
+        let database: String = sqlx::query(DATABASE).fetch_one(&mut *listener).await?.try_get("database")?;
+        let opened = Ear::open(&self.hints, &database).and_then(|mut ear| {
+            ear.answer_to(&self.workers, self.listens_for_runs())?;
+            Ok(ear)
+        });
+        Ok(opened.inspect_err(|error| tracing::debug!(%error, "hints go through the server only")).ok())
+    }
+
+    fn listens_for_runs(&self) -> bool {
+        self.channels.contains(wire::CLOSED) || self.channels.contains(wire::UPDATED)
+    }
+
+    /// Does what it is asked to do. Says whether this process begins to listen for runs.
+    async fn carry_out(
+        &mut self,
+        listener: &mut PgListener,
+        ear: &mut Option<Ear>,
+        ask: Ask,
+    ) -> Result<bool, sqlx::Error> {
         let before = self.channels.clone();
         let leaving = if let Ask::Leave(worker) = &ask { Some(*worker) } else { None };
         let transactions = matches!(ask, Ask::Transactions(_));
@@ -154,15 +227,18 @@ impl Listener {
             // One may have committed before anybody listened.
             self.hints.transaction_committed();
         }
-        let begins = |channel: &str| self.channels.contains(channel) && !before.contains(channel);
-        if begins(wire::CLOSED) {
-            self.hints.set_hears_closed(true);
+        if let Some(open) = ear {
+            open.answer_to(&self.workers, self.listens_for_runs()).map_err(sqlx::Error::Io)?;
         }
-        if begins(wire::CLOSED) || begins(wire::UPDATED) {
+        let begins = |channel: &str| self.channels.contains(channel) && !before.contains(channel);
+        let waits = begins(wire::CLOSED) || begins(wire::UPDATED);
+        if waits {
+            begin_to_wait(listener, ear.as_ref()).await?;
+            self.hints.set_hears_closed(self.channels.contains(wire::CLOSED));
             // What is waited for may have come between the look that led here and this moment.
             self.hints.publish_here(&Hint::Everything);
         }
-        Ok(())
+        Ok(waits)
     }
 
     /// Changes what is listened to from now on.
@@ -189,6 +265,31 @@ impl Listener {
             // Whoever waited may have given up.
             let _ = joining.send(());
         }
+    }
+}
+
+/// Says to all, and to those who ask later, that this process listens for runs.
+async fn begin_to_wait(listener: &mut PgListener, ear: Option<&Ear>) -> Result<(), sqlx::Error> {
+    let machine = ear.map_or(0, |ear| ear.machine);
+    sqlx::query(LOCK_LISTENS).bind(LISTENS).bind(machine).execute(&mut *listener).await?;
+    match sqlx::query(SAY_LISTENS).bind(wire::LISTENERS).execute(&mut *listener).await {
+        // The server takes no notification now; the next census finds the lock.
+        Err(sqlx::Error::Database(error)) => tracing::debug!(%error, "nobody was told that this process listens"),
+        said => drop(said?),
+    }
+    Ok(())
+}
+
+async fn take_census(listener: &mut PgListener, machine: i32) -> Result<Census, sqlx::Error> {
+    let (class, machine) = (i64::from(LISTENS as u32), i64::from(machine as u32));
+    let row = sqlx::query(COUNT_LISTENERS).bind(class).bind(machine).fetch_one(&mut *listener).await?;
+    Ok(Census { here: row.try_get("here")?, elsewhere: row.try_get("elsewhere")? })
+}
+
+async fn hear(ear: &mut Option<Ear>) -> Result<Vec<Hint>, sqlx::Error> {
+    match ear {
+        Some(ear) => ear.hear().await.map_err(sqlx::Error::Io),
+        None => std::future::pending().await,
     }
 }
 

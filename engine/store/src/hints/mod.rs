@@ -1,11 +1,13 @@
 //! Hints: what has changed, for this process at once and for others by NOTIFY. Lost ones cost time, never work.
 //!
-//! A flush says here what it changed and calls [`Hints::send`]: this process is told at once. The [`notify`] task tells
-//! others what has gathered since its last statement, as one, from a connection that no transaction of the write path
+//! A flush says here what it changed and calls [`Hints::send`]: this process is told at once, and so are [`neighbours`], processes of
+//! the same machine. The [`notify`] task tells others what has gathered since its last statement, as one, from a connection that no transaction of the write path
 //! uses: NOTIFY takes a lock of the whole database at commit, which would end group commit. The [`listen`] task turns what other processes sent into hints here, and holds
 //! the presence locks.
 
 pub(crate) mod listen;
+#[cfg_attr(not(unix), path = "no_neighbours.rs")]
+mod neighbours;
 pub(crate) mod notify;
 mod wire;
 
@@ -28,6 +30,7 @@ use dacapo_core::{
 use sqlx::{PgConnection, Row, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 
+use self::neighbours::Neighbours;
 use crate::connection;
 
 /// Work that becomes visible later than this is found by the renewal of some lease; sooner, a hint is sent in time.
@@ -122,6 +125,7 @@ struct Shared {
     clock_offset: AtomicI64,
     /// The server processes whose notifications this process does not need: it sent them.
     own_backends: Mutex<HashSet<u32>>,
+    neighbours: Neighbours,
 }
 
 /// A connection on which this process notifies others. While it lives, this process does not listen to it.
@@ -219,6 +223,16 @@ impl Hints {
     /// Notes whether this process hears of runs that others close.
     pub(crate) fn set_hears_closed(&self, hears: bool) {
         self.shared.hears_closed.store(hears, Ordering::Release);
+    }
+
+    /// Says whether all who wait for runs hear of them without a NOTIFY.
+    pub(crate) fn reach_all_who_wait(&self) -> bool {
+        self.shared.neighbours.hear_of_runs()
+    }
+
+    /// Says whether a worker hears what is handed to it without a NOTIFY.
+    pub(crate) fn reach(&self, worker: WorkerId) -> bool {
+        self.shared.neighbours.is_here(worker)
     }
 
     /// Says whether this process hears of runs that others close.
@@ -338,9 +352,13 @@ impl Hints {
         if self.shared.holds_back {
             return;
         }
-        let news = mem::take(&mut *lock(&self.shared.news));
+        let mut news = mem::take(&mut *lock(&self.shared.news));
         if !news.is_empty() {
             self.tell_here(&news);
+            for worker in self.own_workers() {
+                news.take_worker(worker);
+            }
+            self.shared.neighbours.tell(&mut news);
             lock(&self.shared.outgoing).merge(news);
         }
         self.shared.filled.notify_one();
@@ -450,6 +468,36 @@ impl News {
             && self.asked.is_empty()
             && self.replaced.is_empty()
             && !self.everything
+    }
+
+    /// The workers that are told something.
+    fn workers(&self) -> BTreeSet<WorkerId> {
+        let handed = self.handed.keys();
+        self.inbox.keys().chain(self.asked.keys()).chain(self.replaced.keys()).chain(handed).copied().collect()
+    }
+
+    /// Takes what concerns one worker.
+    fn take_worker(&mut self, worker: WorkerId) -> Self {
+        let mut taken = Self::default();
+        taken.inbox.extend(self.inbox.remove_entry(&worker));
+        taken.asked.extend(self.asked.remove_entry(&worker));
+        taken.replaced.extend(self.replaced.remove_entry(&worker));
+        taken.handed.extend(self.handed.remove_entry(&worker));
+        taken.brought_bytes = taken.handed.values().flat_map(BTreeMap::values).map(|flush| flush.bytes).sum();
+        self.brought_bytes = self.brought_bytes.saturating_sub(taken.brought_bytes);
+        taken
+    }
+
+    /// Whether there is news of runs for those who wait for them.
+    fn tells_of_runs(&self) -> bool {
+        !(self.closed.is_empty() && self.ended.is_empty() && self.updated.is_empty())
+    }
+
+    /// Takes the news of runs for those who wait for them.
+    fn take_of_runs(&mut self) -> Self {
+        let (closed, ended, updated) =
+            (mem::take(&mut self.closed), mem::take(&mut self.ended), mem::take(&mut self.updated));
+        Self { closed, ended, updated, ..Self::default() }
     }
 
     /// Adds later news; too many runs become a call to look at everything.

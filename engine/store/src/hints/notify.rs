@@ -30,7 +30,7 @@ impl Notifier {
     pub(crate) async fn run(self) {
         let mut speaker = None;
         while let Some(outgoing) = self.next().await {
-            let (channels, payloads) = wire::notifications(&self.without_own(outgoing));
+            let (channels, payloads) = wire::notifications(&outgoing, wire::PAYLOAD_BYTES_MAX);
             if channels.is_empty() {
                 continue;
             }
@@ -67,14 +67,6 @@ impl Notifier {
                 () = self.stop.cancelled() => return None,
             }
         }
-    }
-
-    fn without_own(&self, mut outgoing: News) -> News {
-        for worker in self.hints.own_workers() {
-            outgoing.inbox.remove(&worker);
-            outgoing.handed.remove(&worker);
-        }
-        outgoing
     }
 
     async fn send(

@@ -29,11 +29,14 @@ pub(super) const CLOSED: &str = "dacapo_closed";
 /// The channel for runs whose updates have moved on, or of whose questions one has its answer.
 pub(super) const UPDATED: &str = "dacapo_updated";
 
+/// The channel that says that somebody begins to listen to [`CLOSED`] or [`UPDATED`].
+pub(super) const LISTENERS: &str = "dacapo_listeners";
+
 /// What the channels of transactions begin with.
 const TRANSACTIONS: &str = "dacapo_t_";
 
 /// Postgres takes less than 8,000 bytes in a notification.
-const PAYLOAD_BYTES_MAX: usize = 7_900;
+pub(super) const PAYLOAD_BYTES_MAX: usize = 7_900;
 
 /// A run key: two hex digits of shard, 32 of run id.
 const KEY_CHARS: usize = 34;
@@ -112,7 +115,7 @@ pub(super) fn is_of_transactions(channel: &str) -> bool {
 }
 
 /// Writes what is to be told as notifications: channel and payload.
-pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
+pub(super) fn notifications(outgoing: &News, bytes_max: usize) -> (Vec<String>, Vec<String>) {
     let (mut channels, mut payloads) = (Vec::new(), Vec::new());
     let mut add = |channel: &str, payload: String| {
         channels.push(channel.to_owned());
@@ -121,11 +124,11 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
     let runs = outgoing.runs_ready.iter().map(|queue| format!("r{queue}"));
     let activities = outgoing.activities_ready.iter().map(|queue| format!("a{queue}"));
     let gone = outgoing.worker_gone.then(|| "g".to_owned());
-    for payload in chunks(runs.chain(activities).chain(gone), "\n") {
+    for payload in chunks(runs.chain(activities).chain(gone), "\n", bytes_max) {
         add(QUEUES, payload);
     }
     for (worker, runs) in &outgoing.inbox {
-        for payload in chunks(runs.iter().map(key), "") {
+        for payload in chunks(runs.iter().map(key), "", bytes_max) {
             add(&worker_channel(*worker), payload);
         }
     }
@@ -136,24 +139,24 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
             let written = flush.runs.iter().map(|run| brought(run.key, run.next_event_id, &run.events));
             match written.collect::<Option<Vec<String>>>() {
                 Some(written) if !flush.is_by_number() => {
-                    for payload in chunks(written.into_iter(), "") {
+                    for payload in chunks(written.into_iter(), "", bytes_max) {
                         add(&channel, format!("{BROUGHT}{handed}/{};{payload}", flush.runs.len()));
                     }
                 }
                 _ => numbers.push(handed.to_string()),
             }
         }
-        for payload in chunks(numbers.into_iter(), ",") {
+        for payload in chunks(numbers.into_iter(), ",", bytes_max) {
             add(&channel, format!("{HANDED}{payload}"));
         }
     }
     for (worker, runs) in &outgoing.asked {
-        for payload in chunks(runs.iter().map(key), "") {
+        for payload in chunks(runs.iter().map(key), "", bytes_max) {
             add(&worker_channel(*worker), format!("{ASKED}{payload}"));
         }
     }
     for (worker, runs) in &outgoing.replaced {
-        for payload in chunks(runs.iter().map(key), "") {
+        for payload in chunks(runs.iter().map(key), "", bytes_max) {
             add(&worker_channel(*worker), format!("{REPLACED}{payload}"));
         }
     }
@@ -161,10 +164,10 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
         let value = end.value.as_json();
         format!("{}={:x}:{}:{value}", key(run), end.closed_at.0, value.len())
     });
-    for payload in chunks(outgoing.closed.iter().map(key).chain(ended), "") {
+    for payload in chunks(outgoing.closed.iter().map(key).chain(ended), "", bytes_max) {
         add(CLOSED, payload);
     }
-    for payload in chunks(outgoing.updated.iter().map(key), "") {
+    for payload in chunks(outgoing.updated.iter().map(key), "", bytes_max) {
         add(UPDATED, payload);
     }
     if outgoing.everything {
@@ -177,15 +180,15 @@ pub(super) fn notifications(outgoing: &News) -> (Vec<String>, Vec<String>) {
 
 /// As [`notifications`], of news that fit into one.
 pub(super) fn notification(news: &News) -> Notification {
-    let (mut channels, mut payloads) = notifications(news);
+    let (mut channels, mut payloads) = notifications(news, PAYLOAD_BYTES_MAX);
     channels.pop().zip(payloads.pop()).expect("there are news")
 }
 
-fn chunks(parts: impl Iterator<Item = String>, separator: &str) -> Vec<String> {
+fn chunks(parts: impl Iterator<Item = String>, separator: &str, bytes_max: usize) -> Vec<String> {
     let mut chunks: Vec<String> = Vec::new();
     for part in parts {
         match chunks.last_mut() {
-            Some(last) if last.len() + separator.len() + part.len() <= PAYLOAD_BYTES_MAX => {
+            Some(last) if last.len() + separator.len() + part.len() <= bytes_max => {
                 last.push_str(separator);
                 last.push_str(&part);
             }
@@ -295,18 +298,18 @@ mod tests {
         let mut outgoing = News { closed: closed.clone(), worker_gone: true, ..News::default() };
         outgoing.runs_ready.insert(TaskQueue::new("größer"));
         outgoing.activities_ready.insert(TaskQueue::new("x".repeat(1_000)));
-        let (channels, payloads) = notifications(&outgoing);
+        let (channels, payloads) = notifications(&outgoing, PAYLOAD_BYTES_MAX);
         assert!(payloads.iter().all(|payload| payload.len() < 8_000));
         let hints: Vec<Hint> = channels.iter().zip(&payloads).flat_map(|(c, p)| read(c, p)).collect();
         assert_eq!(hints[0], Hint::RunsReady(TaskQueue::new("größer")));
         assert_eq!(hints[2], Hint::WorkerGone);
         let asked = News { replaced: [(WorkerId(Uuid::nil()), vec![run(7)])].into(), ..News::default() };
-        let (channels, payloads) = notifications(&asked);
+        let (channels, payloads) = notifications(&asked, PAYLOAD_BYTES_MAX);
         assert_eq!(read(&channels[0], &payloads[0]), [Hint::Replaced(vec![run(7)])]);
         let worker = WorkerId(Uuid::from_u128(5));
         let by_number = |numbers: std::ops::Range<HandedId>| numbers.map(|it| (it, HandedNews::default())).collect();
         let handed = News { handed: [(worker, by_number(0..2_000))].into(), ..News::default() };
-        let (channels, payloads) = notifications(&handed);
+        let (channels, payloads) = notifications(&handed, PAYLOAD_BYTES_MAX);
         assert!(channels.iter().all(|channel| *channel == worker_channel(worker)) && payloads.len() == 2);
         let read_back = payloads.iter().flat_map(|payload| read(&channels[0], payload)).map(|hint| match hint {
             Hint::Handed(handed) => handed,
@@ -314,7 +317,7 @@ mod tests {
         });
         assert_eq!(read_back.flatten().collect::<Vec<HandedId>>(), (0..2_000).collect::<Vec<HandedId>>());
         let updated = News { updated: vec![run(8), run(9)], ..News::default() };
-        let (channels, payloads) = notifications(&updated);
+        let (channels, payloads) = notifications(&updated, PAYLOAD_BYTES_MAX);
         assert_eq!(read(&channels[0], &payloads[0]), [Hint::Updated(vec![run(8), run(9)])]);
         let read_back: Vec<RunKey> = hints
             .into_iter()
@@ -335,7 +338,7 @@ mod tests {
         news.handed(worker, 7, HandedNews::of(Some(small.clone())));
         news.handed(worker, 8, HandedNews::of(Some(large)));
         news.handed(worker, 9, HandedNews::of(Some(vec![start(102, "[]")])));
-        let (channels, payloads) = notifications(&news);
+        let (channels, payloads) = notifications(&news, PAYLOAD_BYTES_MAX);
         assert!(payloads.iter().all(|payload| payload.len() < 8_000));
         let (mut of_7, mut others) = (Vec::new(), Vec::new());
         for hint in channels.iter().zip(&payloads).flat_map(|(channel, payload)| read(channel, payload)) {
@@ -359,7 +362,7 @@ mod tests {
         let end = End::new(Timestamp(1_795_245_407_328_113), &value).unwrap();
         let outgoing =
             News { closed: vec![run(1)], ended: vec![(run(2), end.clone()), (run(3), end)], ..News::default() };
-        let (channels, payloads) = notifications(&outgoing);
+        let (channels, payloads) = notifications(&outgoing, PAYLOAD_BYTES_MAX);
         assert_eq!((channels.len(), payloads.len()), (1, 1));
         let result = RunResult {
             status: RunStatus::Completed,

@@ -67,6 +67,12 @@ impl Database {
         Arc::new(PgStore::connect(PgStoreOptions::new(&self.url)).await.unwrap())
     }
 
+    /// A further process, on another machine as far as hints are concerned.
+    pub(crate) async fn another_apart(&self) -> Arc<PgStore> {
+        let options = PgStoreOptions { neighbours: false, ..PgStoreOptions::new(&self.url) };
+        Arc::new(PgStore::connect(options).await.unwrap())
+    }
+
     pub(crate) async fn sql(&self, statement: &str) -> u64 {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let text = sqlx::AssertSqlSafe(statement.to_owned());

@@ -1,0 +1,503 @@
+//! Hints between processes of one machine: datagrams from socket to socket, instead of a NOTIFY, which goes through the server
+//! and wakes every process that listens to the database.
+//!
+//! A process that listens binds a socket in the folder of its database, which only its user can enter, under names that say
+//! what it wants to hear: `w_`worker for each of its workers, and `c_`process once it waits for runs. A worker lives in one
+//! process, so whoever reaches its socket need not notify. That a run has closed concerns whoever waits for it, here or
+//! elsewhere, so the news of it go without a NOTIFY only while all who listen are known to be here. Each of them holds an
+//! advisory lock that names its machine; a [`Census`] counts these locks, and whoever begins to listen makes the others forget
+//! the last one.
+//!
+//! What cannot be said here (no folder, a full socket, a process that is gone) is notified.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt},
+        net::UnixDatagram,
+    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use dacapo_core::{WorkerId, store::Hint};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{Hints, News, lock, wire};
+
+/// The longest datagram; a socket takes some 200 KB of those that were not read.
+const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+
+/// Sockets have names of less than 108 bytes.
+const PATH_BYTES_MAX: usize = 107;
+
+/// How long a census is good for, and after what time the next one is wanted.
+const CENSUS_TIME: Duration = Duration::from_secs(5);
+const CENSUS_AGAIN: Duration = Duration::from_secs(2);
+
+/// A socket to another process is closed when it was not used for so long and one to a further process is opened.
+const WAY_TIME: Duration = Duration::from_secs(60);
+
+/// Whatever is younger in the folders may be about to be used.
+const SWEEP_AGE: Duration = Duration::from_secs(60);
+
+const PROCESS: &str = "p_";
+const WORKER: &str = "w_";
+const WAITING: &str = "c_";
+
+/// Everybody who listens for runs that close, or for updates.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Census {
+    /// Those whose lock names this machine.
+    pub(super) here: i64,
+    /// The others.
+    pub(super) elsewhere: i64,
+}
+
+/// The processes on this machine that work with the same database.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    /// Where they are found, while this process can be found there itself.
+    street: Mutex<Option<Arc<Street>>>,
+    /// Rung when a census is wanted.
+    pub(super) census_wanted: Notify,
+}
+
+/// The folder where this process has its socket, and ways to others.
+#[derive(Debug)]
+struct Street {
+    folder: PathBuf,
+    /// The name of this process.
+    own: Uuid,
+    ways: Mutex<HashMap<String, Way>>,
+    /// What the last census found; `None` once it is forgotten.
+    waiting: Mutex<Option<Waiting>>,
+}
+
+/// A socket to another process. Each has a buffer of its own, so that one who does not read is in nobody's way.
+#[derive(Debug)]
+struct Way {
+    socket: UnixDatagram,
+    used: Instant,
+}
+
+/// Who waits for runs on this machine.
+#[derive(Debug)]
+struct Waiting {
+    counted: Instant,
+    /// Their names, if nobody else does.
+    all_here: Option<Arc<[String]>>,
+}
+
+impl Neighbours {
+    /// Tells neighbours what concerns them and nobody else, and takes that from the news. What concerns workers of this process
+    /// is not among them any more.
+    pub(super) fn tell(&self, news: &mut News) {
+        let Some(street) = lock(&self.street).clone() else { return };
+        for worker in news.workers() {
+            let of_worker = news.take_worker(worker);
+            if !street.say(&worker_name(worker), &datagrams(&of_worker)) {
+                news.merge(of_worker);
+            }
+        }
+        if news.tells_of_runs()
+            && let Some(names) = self.who_waits(&street)
+        {
+            let of_runs = news.take_of_runs();
+            if !street.say_to_all(&names, &datagrams(&of_runs)) {
+                news.merge(of_runs);
+            }
+        }
+    }
+
+    /// Says whether news of runs that close need no NOTIFY.
+    pub(super) fn hear_of_runs(&self) -> bool {
+        let street = lock(&self.street).clone();
+        street.is_some_and(|street| self.who_waits(&street).is_some())
+    }
+
+    /// Says whether a worker was reached here the last time it was told something.
+    pub(super) fn is_here(&self, worker: WorkerId) -> bool {
+        let street = lock(&self.street).clone();
+        street.is_some_and(|street| lock(&street.ways).contains_key(&worker_name(worker)))
+    }
+
+    /// The names of those who wait for runs, if all of them are here.
+    fn who_waits(&self, street: &Street) -> Option<Arc<[String]>> {
+        let waiting = lock(&street.waiting);
+        let age = waiting.as_ref().map(|waiting| waiting.counted.elapsed());
+        if age.is_none_or(|age| age > CENSUS_AGAIN) {
+            self.census_wanted.notify_one();
+        }
+        age.filter(|age| *age < CENSUS_TIME).and_then(|_| waiting.as_ref()?.all_here.clone())
+    }
+
+    /// Takes note of who listens.
+    pub(super) fn counted(&self, census: Census) {
+        let Some(street) = lock(&self.street).clone() else { return };
+        let names = street.names_of_waiting();
+        // Somebody may hold the lock whose socket was removed by whatever cleans folders for temporary files.
+        let all_here = census.elsewhere == 0 && census.here <= names.len() as i64;
+        let all_here = all_here.then(|| names.into());
+        *lock(&street.waiting) = Some(Waiting { counted: Instant::now(), all_here });
+    }
+
+    /// Forgets who listens: somebody begins to.
+    pub(super) fn forget_census(&self) {
+        if let Some(street) = &*lock(&self.street) {
+            *lock(&street.waiting) = None;
+        }
+    }
+}
+
+impl Street {
+    /// The names of those who wait for runs, this process among them.
+    fn names_of_waiting(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.starts_with(WAITING))
+            .collect()
+    }
+
+    /// Says something to all others of these names. False: somebody who lives did not take it.
+    fn say_to_all(&self, names: &[String], datagrams: &[Vec<u8>]) -> bool {
+        let own = waiting_name(self.own);
+        let mut others = names.iter().filter(|name| **name != own);
+        others.all(|name| self.say(name, datagrams) || !self.folder.join(name).exists())
+    }
+
+    /// Says something to one process. False: it did not take all of it.
+    fn say(&self, name: &str, datagrams: &[Vec<u8>]) -> bool {
+        let mut ways = lock(&self.ways);
+        let said = datagrams.iter().try_for_each(|datagram| {
+            let way = match ways.get_mut(name) {
+                Some(way) => way,
+                None => {
+                    // Workers come and go, and nobody says so here.
+                    ways.retain(|_, way| way.used.elapsed() < WAY_TIME);
+                    ways.entry(name.to_owned()).or_insert(Way::to(&self.folder.join(name))?)
+                }
+            };
+            way.used = Instant::now();
+            way.socket.send(datagram).map(drop)
+        });
+        match said {
+            Ok(()) => {
+                metrics::counter!("dacapo_hints_direct_total").increment(datagrams.len() as u64);
+                true
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    ways.remove(name);
+                }
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    // Its process is gone; no other has its name.
+                    let _ = fs::remove_file(self.folder.join(name));
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Way {
+    fn to(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect(path)?;
+        Ok(Self { socket, used: Instant::now() })
+    }
+}
+
+fn datagrams(news: &News) -> Vec<Vec<u8>> {
+    let (channels, payloads) = wire::notifications(news, DATAGRAM_BYTES_MAX);
+    channels.iter().zip(&payloads).map(|(channel, payload)| format!("{channel}\n{payload}").into_bytes()).collect()
+}
+
+fn worker_name(worker: WorkerId) -> String {
+    format!("{WORKER}{}", worker.0.simple())
+}
+
+fn waiting_name(own: Uuid) -> String {
+    format!("{WAITING}{}", own.simple())
+}
+
+/// The socket on which this process hears its neighbours, while it lives.
+#[derive(Debug)]
+pub(super) struct Ear {
+    hints: Hints,
+    street: Arc<Street>,
+    socket: tokio::net::UnixDatagram,
+    path: PathBuf,
+    buffer: Vec<u8>,
+    names: BTreeSet<String>,
+    /// What all processes that can reach this folder have in common.
+    pub(super) machine: i32,
+}
+
+impl Ear {
+    /// Opens the socket of this process in the folder of a database, whose name no other database that can be reached from
+    /// this machine has.
+    pub(super) fn open(hints: &Hints, database: &str) -> io::Result<Self> {
+        let root = root()?;
+        let machine = machine(&root)?;
+        sweep(&root);
+        let folder = root.join(database);
+        let own = Uuid::now_v7();
+        let path = folder.join(format!("{PROCESS}{}", own.simple()));
+        if path.as_os_str().len() > PATH_BYTES_MAX {
+            return Err(io::Error::other(format!("{} is too long a name for a socket", path.display())));
+        }
+        make_folder(&folder)?;
+        let socket = tokio::net::UnixDatagram::bind(&path)?;
+        let (ways, waiting) = (Mutex::default(), Mutex::default());
+        let street = Arc::new(Street { folder, own, ways, waiting });
+        *lock(&hints.shared.neighbours.street) = Some(Arc::clone(&street));
+        let buffer = vec![0; DATAGRAM_BYTES_MAX + 1024];
+        Ok(Self { hints: hints.clone(), street, socket, path, buffer, names: BTreeSet::new(), machine })
+    }
+
+    /// Answers to the names that are wanted, and to no others.
+    pub(super) fn answer_to(&mut self, workers: &BTreeSet<WorkerId>, waits: bool) -> io::Result<()> {
+        let mut names: BTreeSet<String> = workers.iter().map(|worker| worker_name(*worker)).collect();
+        names.extend(waits.then(|| waiting_name(self.street.own)));
+        for gone in self.names.difference(&names) {
+            let _ = fs::remove_file(self.street.folder.join(gone));
+        }
+        for new in names.difference(&self.names) {
+            fs::hard_link(&self.path, self.street.folder.join(new))?;
+        }
+        self.names = names;
+        Ok(())
+    }
+
+    /// Waits for what a neighbour says.
+    pub(super) async fn hear(&mut self) -> io::Result<Vec<Hint>> {
+        let length = self.socket.recv(&mut self.buffer).await?;
+        let said = std::str::from_utf8(&self.buffer[..length]).ok().and_then(|text| text.split_once('\n'));
+        Ok(said.map_or_else(|| vec![Hint::Everything], |(channel, payload)| wire::read(channel, payload)))
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        *lock(&self.hints.shared.neighbours.street) = None;
+        for name in &self.names {
+            let _ = fs::remove_file(self.street.folder.join(name));
+        }
+        let _ = fs::remove_file(&self.path);
+        // Only if it is empty.
+        let _ = fs::remove_dir(&self.street.folder);
+    }
+}
+
+/// The folder of this user's sockets.
+fn root() -> io::Result<PathBuf> {
+    let user = fs::metadata("/proc/self")?.uid();
+    let root = std::env::temp_dir().join(format!("dacapo-{user}"));
+    make_folder(&root)?;
+    let folder = fs::symlink_metadata(&root)?;
+    if !folder.is_dir() || folder.uid() != user || folder.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!("{} is not a folder that only this user can enter", root.display())));
+    }
+    Ok(root)
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes what processes that were killed have left behind.
+fn sweep(root: &Path) {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_old = |entry: &fs::DirEntry| {
+        let age = entry.metadata().and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
+        age.is_some_and(|age| age > SWEEP_AGE)
+    };
+    for folder in entries(root) {
+        for name in entries(&folder.path()).filter(is_old) {
+            if Way::to(&name.path()).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+                let _ = fs::remove_file(name.path());
+            }
+        }
+        if is_old(&folder) {
+            // Only if it is empty.
+            let _ = fs::remove_dir(folder.path());
+        }
+    }
+}
+
+/// A number that those processes have in common which can reach a folder's sockets: one kernel, one folder. It is never 0,
+/// which is for those whom nobody can reach.
+fn machine(root: &Path) -> io::Result<i32> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let folder = fs::metadata(root)?;
+    let mut hasher = DefaultHasher::new();
+    (boot, folder.dev(), folder.ino()).hash(&mut hasher);
+    Ok(hasher.finish() as i32 | 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use dacapo_core::{RunId, RunKey, Shard, TaskQueue};
+
+    use super::*;
+
+    const HERE: Census = Census { here: 2, elsewhere: 0 };
+
+    /// A database that no other test has.
+    fn database() -> String {
+        Uuid::now_v7().simple().to_string()
+    }
+
+    fn process(database: &str, workers: &[WorkerId], waits: bool) -> (Hints, Ear) {
+        let hints = Hints::default();
+        let mut ear = Ear::open(&hints, database).unwrap();
+        ear.answer_to(&workers.iter().copied().collect(), waits).unwrap();
+        (hints, ear)
+    }
+
+    fn worker() -> WorkerId {
+        WorkerId(Uuid::now_v7())
+    }
+
+    fn run() -> RunKey {
+        RunKey { shard: Shard(7), run_id: RunId(Uuid::now_v7()) }
+    }
+
+    fn inbox(worker: WorkerId, run: RunKey) -> News {
+        News { inbox: [(worker, vec![run])].into(), ..News::default() }
+    }
+
+    fn closed(run: RunKey) -> News {
+        News { closed: vec![run], ..News::default() }
+    }
+
+    /// Tells neighbours, and gives what is left for the server.
+    fn left(hints: &Hints, mut news: News) -> News {
+        hints.shared.neighbours.tell(&mut news);
+        news
+    }
+
+    #[tokio::test]
+    async fn a_worker_here_is_told_and_one_elsewhere_is_left_for_the_server() {
+        let (database, near, far, key) = (database(), worker(), worker(), run());
+        let (speaks, _ear) = process(&database, &[], false);
+        let (_listens, mut ear) = process(&database, &[near], false);
+        let mut news = inbox(near, key);
+        news.inbox.insert(far, vec![key]);
+        news.runs_ready.insert(TaskQueue::new("q"));
+        let rest = left(&speaks, news);
+        assert_eq!((rest.inbox.len(), rest.inbox.contains_key(&far), rest.runs_ready.len()), (1, true, 1));
+        assert_eq!(ear.hear().await.unwrap(), [Hint::Inbox(vec![key])]);
+        assert!(speaks.reach(near) && !speaks.reach(far));
+        // It leaves.
+        ear.answer_to(&BTreeSet::new(), false).unwrap();
+        drop(ear);
+        assert!(!left(&speaks, inbox(near, key)).is_empty());
+        assert!(!speaks.reach(near));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_into_one_datagram_comes_in_several() {
+        let (database, worker) = (database(), worker());
+        let (speaks, _ear) = process(&database, &[], false);
+        let (_listens, mut ear) = process(&database, &[worker], false);
+        let runs: Vec<RunKey> = (0..3_000).map(|_| run()).collect();
+        assert!(left(&speaks, News { inbox: [(worker, runs.clone())].into(), ..News::default() }).is_empty());
+        let mut heard = Vec::new();
+        while heard.len() < runs.len() {
+            for hint in ear.hear().await.unwrap() {
+                let Hint::Inbox(runs) = hint else { panic!("{hint:?}") };
+                heard.extend(runs);
+            }
+        }
+        assert_eq!(heard, runs);
+    }
+
+    #[tokio::test]
+    async fn news_of_runs_are_left_for_the_server_unless_all_who_wait_are_known_to_be_here() {
+        let (database, key) = (database(), run());
+        let (speaks, _ear) = process(&database, &[], true);
+        let (_waits, mut ear) = process(&database, &[], true);
+        let neighbours = &speaks.shared.neighbours;
+        let census_wanted = || neighbours.census_wanted.notified();
+        assert!(!left(&speaks, closed(key)).is_empty(), "nobody has counted");
+        tokio::time::timeout(Duration::from_secs(10), census_wanted()).await.unwrap();
+        neighbours.counted(Census { here: 2, elsewhere: 1 });
+        assert!(!left(&speaks, closed(key)).is_empty(), "somebody waits elsewhere");
+        neighbours.counted(Census { here: 3, elsewhere: 0 });
+        assert!(!left(&speaks, closed(key)).is_empty(), "somebody here has no socket");
+        neighbours.counted(HERE);
+        assert!(speaks.reach_all_who_wait());
+        assert!(left(&speaks, closed(key)).is_empty());
+        assert_eq!(ear.hear().await.unwrap(), [Hint::Closed(vec![key])]);
+        neighbours.forget_census();
+        assert!(!left(&speaks, closed(key)).is_empty(), "somebody begins to wait");
+    }
+
+    #[tokio::test]
+    async fn what_a_process_does_not_take_is_left_for_the_server_and_holds_nobody_up() {
+        let (database, stuck, lively, key) = (database(), worker(), worker(), run());
+        let (speaks, _ear) = process(&database, &[], true);
+        let (_sleeps, _deaf) = process(&database, &[stuck], true);
+        let (_listens, mut ear) = process(&database, &[lively], false);
+        speaks.shared.neighbours.counted(HERE);
+        let most = 100_000;
+        let told = (0..most).take_while(|_| left(&speaks, inbox(stuck, key)).is_empty()).count();
+        assert!((1..most).contains(&told), "{told}");
+        assert!(!left(&speaks, closed(key)).is_empty());
+        assert!(left(&speaks, inbox(lively, key)).is_empty());
+        assert_eq!(ear.hear().await.unwrap(), [Hint::Inbox(vec![key])]);
+    }
+
+    /// Leaves a socket's name behind, as a process that is killed does.
+    fn killed(folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        drop(UnixDatagram::bind(&path).unwrap());
+        assert!(path.exists());
+        path
+    }
+
+    #[tokio::test]
+    async fn whoever_was_killed_is_not_waited_for() {
+        let (database, gone, key) = (database(), worker(), run());
+        let (speaks, ear) = process(&database, &[], true);
+        let (_waits, mut hears) = process(&database, &[], true);
+        let waited = killed(&ear.street.folder, &waiting_name(Uuid::now_v7()));
+        killed(&ear.street.folder, &worker_name(gone));
+        speaks.shared.neighbours.counted(HERE);
+        assert!(left(&speaks, closed(key)).is_empty(), "all who live were told");
+        assert_eq!(hears.hear().await.unwrap(), [Hint::Closed(vec![key])]);
+        assert!(!left(&speaks, inbox(gone, key)).is_empty());
+        assert!(!waited.exists());
+    }
+
+    #[tokio::test]
+    async fn what_killed_processes_left_behind_is_removed_later() {
+        let (_hints, ear) = process(&database(), &[], true);
+        let folder = ear.street.folder.clone();
+        let (old, young) = (killed(&folder, "w_old"), killed(&folder, "w_young"));
+        let long_ago = std::time::SystemTime::now() - 2 * SWEEP_AGE;
+        // A socket cannot be opened, which setting its time would take.
+        std::process::Command::new("touch").args(["-d", "2 hours ago"]).arg(&old).status().unwrap();
+        sweep(folder.parent().unwrap());
+        assert!(!old.exists() && young.exists() && ear.path.exists());
+        fs::remove_file(young).unwrap();
+        let empty = folder.with_file_name(database());
+        fs::create_dir(&empty).unwrap();
+        fs::File::open(&empty).unwrap().set_modified(long_ago).unwrap();
+        drop(ear);
+        sweep(folder.parent().unwrap());
+        assert!(!empty.exists() && !folder.exists());
+    }
+}
