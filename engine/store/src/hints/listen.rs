@@ -275,7 +275,8 @@ async fn begin_to_wait(listener: &mut PgListener, ear: Option<&Ear>) -> Result<(
     match sqlx::query(SAY_LISTENS).bind(wire::LISTENERS).execute(&mut *listener).await {
         // The server takes no notification now; the next census finds the lock.
         Err(sqlx::Error::Database(error)) => tracing::debug!(%error, "nobody was told that this process listens"),
-        said => drop(said?),
+        Err(error) => return Err(error),
+        Ok(_) => {}
     }
     Ok(())
 }
