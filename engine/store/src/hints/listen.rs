@@ -3,12 +3,12 @@
 //! A lock is held by the session, so the server lets go of it the moment the process is gone: `beat` of another process
 //! sees that before the lease lapses. The row of the worker is the fence all the same.
 
-use std::{collections::BTreeSet, pin::pin, time::Duration};
+use std::{collections::BTreeSet, io, pin::pin, time::Duration};
 
 use dacapo_core::{WorkerId, store::Hint};
 use sqlx::{
     Row,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ const DATABASE: &str = "SELECT to_hex((extract(epoch FROM pg_postmaster_start_ti
 /// The locks of those who listen for runs have this as their first key, and the machine as their second.
 const LISTENS: i32 = 0x0dac_a901;
 
-const LOCK_LISTENS: &str = "SELECT pg_try_advisory_lock_shared($1, $2)";
+const LOCK_LISTENS: &str = "SELECT pg_try_advisory_lock_shared($1, $2) AS held";
 const SAY_LISTENS: &str = "SELECT pg_notify($1, '')";
 const COUNT_LISTENERS: &str = "SELECT count(*) FILTER (WHERE l.objid::bigint = $2) AS here,
         count(*) FILTER (WHERE l.objid::bigint <> $2) AS elsewhere
@@ -152,10 +152,17 @@ impl Listener {
                     }
                     None => return Ok(()),
                 },
-                heard = hear(&mut ear) => heard?.iter().for_each(|hint| self.hints.publish_here(hint)),
+                heard = hear(&mut ear) => match heard {
+                    Ok(heard) => heard.iter().for_each(|hint| self.hints.publish_here(hint)),
+                    Err(error) => {
+                        tracing::debug!(%error, "neighbours are not heard any more");
+                        ear = None;
+                    }
+                },
                 () = hints.shared.neighbours.census_wanted.notified() => {
-                    if let Some(ear) = &ear {
-                        let census = take_census(&mut listener, ear.machine).await?;
+                    if let Some(ear) = &ear
+                        && let Some(census) = take_census(&mut listener, ear.machine).await?
+                    {
                         self.hints.shared.neighbours.counted(census);
                     }
                 }
@@ -164,19 +171,21 @@ impl Listener {
                     self.hints.publish_here(&Hint::Everything);
                 }
                 received = listener.try_recv() => match received? {
-                    Some(notification) => {
-                        if wire::is_of_transactions(notification.channel()) {
-                            self.hints.transaction_committed();
-                        } else if notification.channel() == wire::LISTENERS {
-                            self.hints.shared.neighbours.forget_census();
-                        } else if !self.hints.is_own(notification.process_id()) {
-                            for hint in wire::read(notification.channel(), notification.payload()) {
-                                self.hints.publish_here(&hint);
-                            }
-                        }
-                    }
+                    Some(notification) => self.hear_server(&notification),
                     None => return Ok(()),
                 },
+            }
+        }
+    }
+
+    fn hear_server(&self, notification: &PgNotification) {
+        if wire::is_of_transactions(notification.channel()) {
+            self.hints.transaction_committed();
+        } else if notification.channel() == wire::LISTENERS {
+            self.hints.shared.neighbours.forget_census();
+        } else if !self.hints.is_own(notification.process_id()) {
+            for hint in wire::read(notification.channel(), notification.payload()) {
+                self.hints.publish_here(&hint);
             }
         }
     }
@@ -186,7 +195,10 @@ impl Listener {
         if !self.neighbours {
             return Ok(None);
         }
-        let database: String = sqlx::query(DATABASE).fetch_one(&mut *listener).await?.try_get("database")?;
+        let Some(database) = unless_refused(sqlx::query(DATABASE).fetch_one(&mut *listener).await)? else {
+            return Ok(None);
+        };
+        let database: String = database.try_get("database")?;
         let opened = Ear::open(&self.hints, &database).and_then(|mut ear| {
             ear.answer_to(&self.workers, self.listens_for_runs())?;
             Ok(ear)
@@ -205,7 +217,7 @@ impl Listener {
         ear: &mut Option<Ear>,
         ask: Ask,
     ) -> Result<bool, sqlx::Error> {
-        let before = self.channels.clone();
+        let (before, listened) = (self.channels.clone(), self.listens_for_runs());
         let leaving = if let Ask::Leave(worker) = &ask { Some(*worker) } else { None };
         let transactions = matches!(ask, Ask::Transactions(_));
         let joining = if let Ask::Join(worker, _) = &ask { Some(*worker) } else { None };
@@ -227,13 +239,19 @@ impl Listener {
             // One may have committed before anybody listened.
             self.hints.transaction_committed();
         }
-        if let Some(open) = ear {
-            open.answer_to(&self.workers, self.listens_for_runs()).map_err(sqlx::Error::Io)?;
+        if let Some(open) = ear
+            && let Err(error) = open.answer_to(&self.workers, self.listens_for_runs())
+        {
+            tracing::debug!(%error, "the folder of sockets has changed");
+            *ear = None;
+            *ear = self.open_ear(listener).await?;
         }
         let begins = |channel: &str| self.channels.contains(channel) && !before.contains(channel);
         let waits = begins(wire::CLOSED) || begins(wire::UPDATED);
         if waits {
-            begin_to_wait(listener, ear.as_ref()).await?;
+            if !listened {
+                begin_to_wait(listener, ear.as_ref()).await?;
+            }
             self.hints.set_hears_closed(self.channels.contains(wire::CLOSED));
             // What is waited for may have come between the look that led here and this moment.
             self.hints.publish_here(&Hint::Everything);
@@ -268,28 +286,37 @@ impl Listener {
     }
 }
 
+/// What the server says, unless it refuses: hints are not worth the connection, which holds the presence of workers.
+fn unless_refused<T>(said: Result<T, sqlx::Error>) -> Result<Option<T>, sqlx::Error> {
+    match said {
+        Err(sqlx::Error::Database(error)) => {
+            tracing::debug!(%error, "the server refused what is for hints only");
+            Ok(None)
+        }
+        said => said.map(Some),
+    }
+}
+
 /// Says to all, and to those who ask later, that this process listens for runs.
 async fn begin_to_wait(listener: &mut PgListener, ear: Option<&Ear>) -> Result<(), sqlx::Error> {
     let machine = ear.map_or(0, |ear| ear.machine);
-    sqlx::query(LOCK_LISTENS).bind(LISTENS).bind(machine).execute(&mut *listener).await?;
-    match sqlx::query(SAY_LISTENS).bind(wire::LISTENERS).execute(&mut *listener).await {
-        // The server takes no notification now; the next census finds the lock.
-        Err(sqlx::Error::Database(error)) => tracing::debug!(%error, "nobody was told that this process listens"),
-        Err(error) => return Err(error),
-        Ok(_) => {}
+    let locked = sqlx::query(LOCK_LISTENS).bind(LISTENS).bind(machine).fetch_one(&mut *listener).await;
+    if !unless_refused(locked)?.is_some_and(|row| row.try_get("held").unwrap_or(false)) {
+        tracing::warn!("other machines may not know that this process waits for runs; it looks once a second");
     }
-    Ok(())
+    unless_refused(sqlx::query(SAY_LISTENS).bind(wire::LISTENERS).execute(&mut *listener).await).map(drop)
 }
 
-async fn take_census(listener: &mut PgListener, machine: i32) -> Result<Census, sqlx::Error> {
+async fn take_census(listener: &mut PgListener, machine: i32) -> Result<Option<Census>, sqlx::Error> {
     let (class, machine) = (i64::from(LISTENS as u32), i64::from(machine as u32));
-    let row = sqlx::query(COUNT_LISTENERS).bind(class).bind(machine).fetch_one(&mut *listener).await?;
-    Ok(Census { here: row.try_get("here")?, elsewhere: row.try_get("elsewhere")? })
+    let counted = sqlx::query(COUNT_LISTENERS).bind(class).bind(machine).fetch_one(&mut *listener).await;
+    let Some(row) = unless_refused(counted)? else { return Ok(None) };
+    Ok(Some(Census { here: row.try_get("here")?, elsewhere: row.try_get("elsewhere")? }))
 }
 
-async fn hear(ear: &mut Option<Ear>) -> Result<Vec<Hint>, sqlx::Error> {
+async fn hear(ear: &mut Option<Ear>) -> io::Result<Vec<Hint>> {
     match ear {
-        Some(ear) => ear.hear().await.map_err(sqlx::Error::Io),
+        Some(ear) => ear.hear().await,
         None => std::future::pending().await,
     }
 }

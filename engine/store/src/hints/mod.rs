@@ -227,12 +227,12 @@ impl Hints {
 
     /// Says whether all who wait for runs hear of them without a NOTIFY.
     pub(crate) fn reach_all_who_wait(&self) -> bool {
-        self.shared.neighbours.hear_of_runs()
+        self.shared.neighbours.reach_all_who_wait()
     }
 
     /// Says whether a worker hears what is handed to it without a NOTIFY.
     pub(crate) fn reach(&self, worker: WorkerId) -> bool {
-        self.shared.neighbours.is_here(worker)
+        lock(&self.shared.own_workers).contains(&worker) || self.shared.neighbours.reach(worker)
     }
 
     /// Says whether this process hears of runs that others close.
@@ -354,8 +354,9 @@ impl Hints {
         }
         let mut news = mem::take(&mut *lock(&self.shared.news));
         if !news.is_empty() {
-            self.tell_here(&news);
-            for worker in self.own_workers() {
+            let own = self.own_workers();
+            self.tell(&own, &news);
+            for worker in own {
                 news.take_worker(worker);
             }
             self.shared.neighbours.tell(&mut news);
@@ -384,13 +385,17 @@ impl Hints {
     }
 
     fn tell_here(&self, news: &News) {
+        self.tell(&self.own_workers(), news);
+    }
+
+    /// Tells this process, of whose workers are these.
+    fn tell(&self, own: &[WorkerId], news: &News) {
         for queue in &news.runs_ready {
             self.publish_here(&Hint::RunsReady(queue.clone()));
         }
         for queue in &news.activities_ready {
             self.publish_here(&Hint::ActivitiesReady(queue.clone()));
         }
-        let own = self.own_workers();
         let inbox: Vec<RunKey> = own.iter().filter_map(|worker| news.inbox.get(worker)).flatten().copied().collect();
         if !inbox.is_empty() {
             self.publish_here(&Hint::Inbox(inbox));
@@ -483,9 +488,21 @@ impl News {
         taken.asked.extend(self.asked.remove_entry(&worker));
         taken.replaced.extend(self.replaced.remove_entry(&worker));
         taken.handed.extend(self.handed.remove_entry(&worker));
-        taken.brought_bytes = taken.handed.values().flat_map(BTreeMap::values).map(|flush| flush.bytes).sum();
-        self.brought_bytes = self.brought_bytes.saturating_sub(taken.brought_bytes);
         taken
+    }
+
+    /// Takes each flush of starts apart from the others, and from everything else.
+    fn by_flush(mut self) -> Vec<Self> {
+        let flushes = mem::take(&mut self.handed).into_iter().flat_map(|(worker, flushes)| {
+            flushes.into_iter().map(move |(handed, flush)| {
+                let mut of_flush = Self::default();
+                of_flush.handed(worker, handed, flush);
+                of_flush
+            })
+        });
+        let mut parts: Vec<Self> = flushes.collect();
+        parts.extend((!self.is_empty()).then_some(self));
+        parts
     }
 
     /// Whether there is news of runs for those who wait for them.

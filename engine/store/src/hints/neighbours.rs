@@ -16,7 +16,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io,
     os::unix::{
-        fs::{DirBuilderExt, MetadataExt},
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
         net::UnixDatagram,
     },
     path::{Path, PathBuf},
@@ -25,13 +25,17 @@ use std::{
 };
 
 use dacapo_core::{WorkerId, store::Hint};
+use socket2::SockRef;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Hints, News, lock, wire};
 
-/// The longest datagram; a socket takes some 200 KB of those that were not read.
-const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+/// The longest datagram. A flush of starts goes into one with all of its runs, so that the worker gets all of them or none.
+const DATAGRAM_BYTES_MAX: usize = 160 * 1024;
+
+/// What may lie in a socket to another process, as far as the system lets it be set; Linux counts twice as much by itself.
+const WAY_BYTES: usize = 4 * DATAGRAM_BYTES_MAX;
 
 /// Sockets have names of less than 108 bytes.
 const PATH_BYTES_MAX: usize = 107;
@@ -45,6 +49,8 @@ const WAY_TIME: Duration = Duration::from_secs(60);
 
 /// Whatever is younger in the folders may be about to be used.
 const SWEEP_AGE: Duration = Duration::from_secs(60);
+
+const SWEEP_AGE_OF_OTHERS: Duration = Duration::from_secs(7 * 86_400);
 
 const PROCESS: &str = "p_";
 const WORKER: &str = "w_";
@@ -100,9 +106,11 @@ impl Neighbours {
     pub(super) fn tell(&self, news: &mut News) {
         let Some(street) = lock(&self.street).clone() else { return };
         for worker in news.workers() {
-            let of_worker = news.take_worker(worker);
-            if !street.say(&worker_name(worker), &datagrams(&of_worker)) {
-                news.merge(of_worker);
+            // One by one: what was taken must not come again, or the worker would think that it had all of a flush.
+            for of_worker in news.take_worker(worker).by_flush() {
+                if !street.say(&worker_name(worker), &datagrams(&of_worker)) {
+                    news.merge(of_worker);
+                }
             }
         }
         if news.tells_of_runs()
@@ -115,16 +123,16 @@ impl Neighbours {
         }
     }
 
-    /// Says whether news of runs that close need no NOTIFY.
-    pub(super) fn hear_of_runs(&self) -> bool {
+    /// Says whether all who wait for runs hear of them without a NOTIFY.
+    pub(super) fn reach_all_who_wait(&self) -> bool {
         let street = lock(&self.street).clone();
         street.is_some_and(|street| self.who_waits(&street).is_some())
     }
 
-    /// Says whether a worker was reached here the last time it was told something.
-    pub(super) fn is_here(&self, worker: WorkerId) -> bool {
+    /// Says whether a worker of another process is here, or was when it was last told something.
+    pub(super) fn reach(&self, worker: WorkerId) -> bool {
         let street = lock(&self.street).clone();
-        street.is_some_and(|street| lock(&street.ways).contains_key(&worker_name(worker)))
+        street.is_some_and(|street| street.say(&worker_name(worker), &[]))
     }
 
     /// The names of those who wait for runs, if all of them are here.
@@ -175,29 +183,25 @@ impl Street {
     /// Says something to one process. False: it did not take all of it.
     fn say(&self, name: &str, datagrams: &[Vec<u8>]) -> bool {
         let mut ways = lock(&self.ways);
-        let said = datagrams.iter().try_for_each(|datagram| {
-            let way = match ways.get_mut(name) {
-                Some(way) => way,
-                None => {
-                    // Workers come and go, and nobody says so here.
-                    ways.retain(|_, way| way.used.elapsed() < WAY_TIME);
-                    ways.entry(name.to_owned()).or_insert(Way::to(&self.folder.join(name))?)
-                }
-            };
-            way.used = Instant::now();
-            way.socket.send(datagram).map(drop)
-        });
-        match said {
-            Ok(()) => {
-                metrics::counter!("dacapo_hints_direct_total").increment(datagrams.len() as u64);
-                true
+        if let Some(way) = ways.get_mut(name) {
+            match way.say(datagrams) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // The process is gone, or has another socket since it connected to the server anew.
+                Err(_) => drop(ways.remove(name)),
+            }
+        }
+        match Way::to(&self.folder.join(name)) {
+            Ok(mut way) => {
+                let said = way.say(datagrams).is_ok();
+                // Workers come and go, and nobody says so here.
+                ways.retain(|_, way| way.used.elapsed() < WAY_TIME);
+                ways.insert(name.to_owned(), way);
+                said
             }
             Err(error) => {
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    ways.remove(name);
-                }
                 if error.kind() == io::ErrorKind::ConnectionRefused {
-                    // Its process is gone; no other has its name.
+                    // Its process was killed.
                     let _ = fs::remove_file(self.folder.join(name));
                 }
                 false
@@ -210,8 +214,16 @@ impl Way {
     fn to(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
+        SockRef::from(&socket).set_send_buffer_size(WAY_BYTES)?;
         socket.connect(path)?;
         Ok(Self { socket, used: Instant::now() })
+    }
+
+    fn say(&mut self, datagrams: &[Vec<u8>]) -> io::Result<()> {
+        self.used = Instant::now();
+        datagrams.iter().try_for_each(|datagram| self.socket.send(datagram).map(drop))?;
+        metrics::counter!("dacapo_hints_direct_total").increment(datagrams.len() as u64);
+        Ok(())
     }
 }
 
@@ -247,15 +259,21 @@ impl Ear {
     pub(super) fn open(hints: &Hints, database: &str) -> io::Result<Self> {
         let root = root()?;
         let machine = machine(&root)?;
-        sweep(&root);
-        let folder = root.join(database);
+        let folder = root.join(format!("{}{database}", prefix(machine)));
+        sweep(&root, machine);
         let own = Uuid::now_v7();
         let path = folder.join(format!("{PROCESS}{}", own.simple()));
         if path.as_os_str().len() > PATH_BYTES_MAX {
             return Err(io::Error::other(format!("{} is too long a name for a socket", path.display())));
         }
-        make_folder(&folder)?;
-        let socket = tokio::net::UnixDatagram::bind(&path)?;
+        let bind = || make_folder(&folder).and_then(|()| tokio::net::UnixDatagram::bind(&path));
+        let socket = match bind() {
+            // Who left last has removed it in this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => bind()?,
+            bound => bound?,
+        };
+        // Those who clean folders for temporary files leave alone what has this bit; the names below have it too.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o1700))?;
         let (ways, waiting) = (Mutex::default(), Mutex::default());
         let street = Arc::new(Street { folder, own, ways, waiting });
         *lock(&hints.shared.neighbours.street) = Some(Arc::clone(&street));
@@ -270,10 +288,16 @@ impl Ear {
         for gone in self.names.difference(&names) {
             let _ = fs::remove_file(self.street.folder.join(gone));
         }
-        for new in names.difference(&self.names) {
-            fs::hard_link(&self.path, self.street.folder.join(new))?;
+        self.names.retain(|name| names.contains(name));
+        for new in names {
+            if !self.names.contains(&new) {
+                let path = self.street.folder.join(&new);
+                // One of an earlier connection of this process may have been left.
+                let _ = fs::remove_file(&path);
+                fs::hard_link(&self.path, path)?;
+                self.names.insert(new);
+            }
         }
-        self.names = names;
         Ok(())
     }
 
@@ -316,20 +340,31 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What the folders of a machine's databases begin with: the folder above may be shared by machines, whose sockets look like
+/// those of killed processes to each other.
+fn prefix(machine: i32) -> String {
+    format!("{machine:08x}-")
+}
+
 /// Removes what processes that were killed have left behind.
-fn sweep(root: &Path) {
+fn sweep(root: &Path, machine: i32) {
     let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_old = |entry: &fs::DirEntry| {
-        let age = entry.metadata().and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
-        age.is_some_and(|age| age > SWEEP_AGE)
+    let is_old = |entry: &fs::DirEntry, age: Duration| {
+        let modified = entry.metadata().and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
+        modified.is_some_and(|it| it > age)
     };
     for folder in entries(root) {
-        for name in entries(&folder.path()).filter(is_old) {
+        // Those of other machines are of earlier starts of this one, most likely.
+        let is_own = folder.file_name().to_string_lossy().starts_with(&prefix(machine));
+        if !is_own && !is_old(&folder, SWEEP_AGE_OF_OTHERS) {
+            continue;
+        }
+        for name in entries(&folder.path()).filter(|name| is_old(name, SWEEP_AGE)) {
             if Way::to(&name.path()).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
                 let _ = fs::remove_file(name.path());
             }
         }
-        if is_old(&folder) {
+        if is_old(&folder, SWEEP_AGE) {
             // Only if it is empty.
             let _ = fs::remove_dir(folder.path());
         }
@@ -348,9 +383,14 @@ fn machine(root: &Path) -> io::Result<i32> {
 
 #[cfg(test)]
 mod tests {
-    use dacapo_core::{RunId, RunKey, Shard, TaskQueue};
+    use std::collections::BTreeMap;
 
-    use super::*;
+    use dacapo_core::{
+        RunId, RunKey, Shard, TaskQueue,
+        store::{BroughtRun, HandedId},
+    };
+
+    use super::{super::HandedNews, *};
 
     const HERE: Census = Census { here: 2, elsewhere: 0 };
 
@@ -425,6 +465,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_flush_of_starts_is_taken_as_a_whole_and_once() {
+        let (database, worker) = (database(), worker());
+        let (speaks, _ear) = process(&database, &[], false);
+        let (_listens, mut ear) = process(&database, &[worker], false);
+        let start = |_| BroughtRun { key: run(), next_event_id: 2, events: "x".repeat(600) };
+        let mut numbers: std::ops::RangeFrom<HandedId> = 0..;
+        let mut rest = News::default();
+        while rest.is_empty() {
+            let mut news = News::default();
+            for _ in 0..2 {
+                news.handed(worker, numbers.next().unwrap(), HandedNews::of(Some((0..200).map(start).collect())));
+            }
+            rest = left(&speaks, news);
+        }
+        let left_behind: Vec<HandedId> = rest.handed.values().flat_map(BTreeMap::keys).copied().collect();
+        let mut heard = Vec::new();
+        while heard.len() + left_behind.len() < numbers.start as usize {
+            for hint in ear.hear().await.unwrap() {
+                match hint {
+                    Hint::Brought(flush) => {
+                        assert_eq!((flush.of, flush.runs.len()), (200, 200));
+                        heard.push(flush.handed);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(!left_behind.is_empty() && left_behind.iter().all(|handed| !heard.contains(handed)));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_connects_anew_is_found_under_the_same_names() {
+        let (database, worker, key) = (database(), worker(), run());
+        let (speaks, _ear) = process(&database, &[], true);
+        speaks.shared.neighbours.counted(HERE);
+        for _ in 0..3 {
+            let (_listens, mut ear) = process(&database, &[worker], true);
+            assert!(left(&speaks, inbox(worker, key)).is_empty() && speaks.reach(worker));
+            assert_eq!(ear.hear().await.unwrap(), [Hint::Inbox(vec![key])]);
+        }
+        assert!(!left(&speaks, inbox(worker, key)).is_empty() && !speaks.reach(worker));
+    }
+
+    #[tokio::test]
     async fn news_of_runs_are_left_for_the_server_unless_all_who_wait_are_known_to_be_here() {
         let (database, key) = (database(), run());
         let (speaks, _ear) = process(&database, &[], true);
@@ -485,19 +569,19 @@ mod tests {
     #[tokio::test]
     async fn what_killed_processes_left_behind_is_removed_later() {
         let (_hints, ear) = process(&database(), &[], true);
-        let folder = ear.street.folder.clone();
+        let (folder, machine) = (ear.street.folder.clone(), ear.machine);
         let (old, young) = (killed(&folder, "w_old"), killed(&folder, "w_young"));
         let long_ago = std::time::SystemTime::now() - 2 * SWEEP_AGE;
         // A socket cannot be opened, which setting its time would take.
         std::process::Command::new("touch").args(["-d", "2 hours ago"]).arg(&old).status().unwrap();
-        sweep(folder.parent().unwrap());
+        sweep(folder.parent().unwrap(), machine);
         assert!(!old.exists() && young.exists() && ear.path.exists());
         fs::remove_file(young).unwrap();
-        let empty = folder.with_file_name(database());
+        let empty = folder.with_file_name(format!("{}{}", prefix(machine), database()));
         fs::create_dir(&empty).unwrap();
         fs::File::open(&empty).unwrap().set_modified(long_ago).unwrap();
         drop(ear);
-        sweep(folder.parent().unwrap());
+        sweep(folder.parent().unwrap(), machine);
         assert!(!empty.exists() && !folder.exists());
     }
 }

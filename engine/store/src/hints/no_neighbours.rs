@@ -21,11 +21,11 @@ pub(super) struct Neighbours {
 impl Neighbours {
     pub(super) fn tell(&self, _: &mut News) {}
 
-    pub(super) fn hear_of_runs(&self) -> bool {
+    pub(super) fn reach_all_who_wait(&self) -> bool {
         false
     }
 
-    pub(super) fn is_here(&self, _: WorkerId) -> bool {
+    pub(super) fn reach(&self, _: WorkerId) -> bool {
         false
     }
 

@@ -1,4 +1,5 @@
-//! The text of notifications: what fits into 8,000 bytes, and channels that few have to read.
+//! The text of notifications: what fits into 8,000 bytes, and channels that few have to read. Datagrams between neighbours
+//! hold the same, behind the channel, and more of it.
 //!
 //! | channel | who listens | payload |
 //! |---|---|---|
@@ -6,6 +7,7 @@
 //! | `dacapo_w_`worker | the process of that worker | run keys without separators, 34 hex digits each; after a `?`, questions wait for these runs; after a `!`, others took their places; after a `>`, numbers of flushes of starts that were handed to it, with commas; after a `<`, such a number, `/`, the runs of the flush, `;`, and so many of these runs as fit: key, next event id in hex, `:`, the length of the events in bytes, `:`, the events |
 //! | `dacapo_t_`store | the process that wrote rows of the outbox in transactions of its users | empty: one of them has committed |
 //! | `dacapo_closed` | processes that have waited for a result | run keys; one that completed may be followed by its end: `=`, the time in microseconds in hex, `:`, the length of the value in bytes, `:`, the value |
+//! | `dacapo_listeners` | every process that listens | empty: somebody begins to wait for runs |
 //! | `dacapo_updated` | processes that have waited for an update or an answer | keys of runs of which there is news |
 //!
 //! `*` on any channel: too much to say, look at everything.
