@@ -122,13 +122,16 @@ async fn a_workflow_alone_costs_these_rows_commits_and_statements() {
     for (arguments, rows, statements, commits) in [
         // One flush for the start with its first step, one for the rest.
         (vec!["--in-process"], NOOP_ROWS_IN_PROCESS, 2.0, 5.8),
-        // The start, whose news bring it to its worker, the first step, the end.
-        (vec!["--workers", "1"], NOOP_ROWS_ALONE, 3.0, 8.5),
+        // The start, whose news bring it to its worker, the first step, the end; nobody reads news from the server.
+        (vec!["--workers", "1"], NOOP_ROWS_ALONE, 3.0, 5.8),
+        // The same with news through the server.
+        (vec!["--workers", "1", "--apart"], NOOP_ROWS_ALONE, 3.0, 8.5),
     ] {
         let arguments = [vec!["noop", "--count", "500", "--in-flight", "1"], arguments].concat();
         let began = Instant::now();
         let report = &bench(&database, &arguments)[0];
         assert_eq!(number(report, "/workflows"), 500.0);
+        assert_eq!(report["config"]["apart"], arguments.contains(&"--apart"), "{report}");
         assert_rows(report, less_than_one_more(rows));
         assert!(number(report, "/queued_per_workflow") < 0.5, "starts go straight to their worker: {report}");
         let beside = (STATEMENTS_OF_START + STATEMENTS_PER_S * began.elapsed().as_secs_f64()) / 500.0;
