@@ -101,6 +101,7 @@ async fn until_unheard(database: &Database, far: &PgStore, worker: WorkerId, ove
     }
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn processes_of_one_machine_leave_the_server_out_as_long_as_nobody_waits_elsewhere() {
     let database = Database::new().await;
@@ -134,6 +135,7 @@ async fn processes_of_one_machine_leave_the_server_out_as_long_as_nobody_waits_e
     database.finish().await;
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_a_neighbour_does_not_read_goes_through_the_server() {
     let database = Database::new().await;
