@@ -1,9 +1,10 @@
-//! Hints: what has changed, for this process at once and for others by NOTIFY. Lost ones cost time, never work.
+//! Hints: what has changed, for this process at once, and for others by datagram or NOTIFY. Lost ones cost time, never work.
 //!
-//! A flush says here what it changed and calls [`Hints::send`]: this process is told at once, and so are [`neighbours`], processes of
-//! the same machine. The [`notify`] task tells others what has gathered since its last statement, as one, from a connection that no transaction of the write path
-//! uses: NOTIFY takes a lock of the whole database at commit, which would end group commit. The [`listen`] task turns what other processes sent into hints here, and holds
-//! the presence locks.
+//! A flush says here what it changed and calls [`Hints::send`]: this process is told at once, and so are its
+//! [`neighbours`], processes of the same machine. The [`notify`] task tells others what has gathered since its last
+//! statement, as one, from a connection that no transaction of the write path uses: NOTIFY takes a lock of the whole
+//! database at commit, which would end group commit. The [`listen`] task turns what other processes sent into hints here,
+//! and holds the presence locks.
 
 pub(crate) mod listen;
 #[cfg_attr(not(unix), path = "no_neighbours.rs")]
