@@ -16,6 +16,7 @@ use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgListener};
 use crate::{
     contract::lab::{Lab, Owner, claim, complete, is_fenced, join_all, request, task},
     database::{TestDatabase, fresh},
+    fleet::harness::eventually,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,14 +36,6 @@ async fn backend_of(connection: &mut PgConnection, function: &str) -> u32 {
     let query = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%dacapo.' || $1 || '(%' AND pid <> pg_backend_pid()
         AND datname = current_database()";
     sqlx::query(query).bind(function).fetch_one(connection).await.unwrap().get::<i32, _>("pid") as u32
-}
-
-async fn within_patience(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,7 +120,7 @@ async fn a_database_that_takes_no_notification_takes_every_write() {
     let (store, lab) = lab(&database).await;
     let worker = lab.worker().await;
     // It listens all the same, though it can tell nobody that it does.
-    within_patience("it hears of ends", || store.hear_closed()).await;
+    eventually("it hears of ends", PATIENCE, async || store.hear_closed().then_some(())).await;
     for number in 0..3 {
         let run = lab.open(&format!("run-{number}")).await;
         let mut owner = Owner::claim(&lab, worker).await;

@@ -10,7 +10,7 @@ mod code;
 mod database;
 mod effect_and_record;
 mod handed;
-mod harness;
+pub(crate) mod harness;
 mod in_transaction;
 mod kill;
 mod local;

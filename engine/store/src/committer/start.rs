@@ -187,14 +187,13 @@ impl Start {
         work: &EncodedStart,
         now: Timestamp,
     ) -> Result<(Begun, bool), sqlx::Error> {
-        if self.neighbour_takes.load(Ordering::Relaxed) && work.waits(now) {
-            return Ok((lone::start_for_any(connection, work, None).await?, false));
-        }
         let Some(news) = work.news(now) else { return Ok((lone::start(connection, work).await?, false)) };
-        match self.piggyback.carry(lone::start_for_any(connection, work, Some(news))).await? {
-            Some(begun) => Ok((begun, true)),
-            None => Ok((lone::start_for_any(connection, work, None).await?, false)),
+        if !self.neighbour_takes.load(Ordering::Relaxed)
+            && let Some(begun) = self.piggyback.carry(lone::start_for_any(connection, work, Some(news))).await?
+        {
+            return Ok((begun, true));
         }
+        Ok((lone::start_for_any(connection, work, None).await?, false))
     }
 }
 
