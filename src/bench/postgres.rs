@@ -49,6 +49,10 @@ SELECT d.xact_commit AS commits, d.xact_commit + d.xact_rollback AS transactions
          WHERE schemaname = 'dacapo' AND relname <> 'workers') AS rows,
        (SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
          WHERE schemaname = 'dacapo' AND relname = 'ready') AS queued,
+       (SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
+         WHERE schemaname = 'dacapo' AND relname = 'history') AS history_rows,
+       (SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
+         WHERE schemaname = 'dacapo' AND relname = 'activities') AS queued_activities,
        (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal
   FROM pg_stat_database d WHERE d.datname = current_database()";
 
@@ -125,6 +129,10 @@ pub(super) struct Counters {
     pub(super) rows: u64,
     /// Runs that were put on a queue.
     pub(super) queued: u64,
+    /// Rows of history.
+    pub(super) history_rows: u64,
+    /// Activities that were put on a queue.
+    pub(super) queued_activities: u64,
     pub(super) wal_bytes: u64,
 }
 
@@ -137,6 +145,8 @@ impl Counters {
             transactions: self.transactions.saturating_sub(earlier.transactions),
             rows: self.rows.saturating_sub(earlier.rows),
             queued: self.queued.saturating_sub(earlier.queued),
+            history_rows: self.history_rows.saturating_sub(earlier.history_rows),
+            queued_activities: self.queued_activities.saturating_sub(earlier.queued_activities),
             wal_bytes: self.wal_bytes.saturating_sub(earlier.wal_bytes),
         }
     }
@@ -243,6 +253,8 @@ impl Observer {
             transactions: count("transactions")?,
             rows: count("rows")?,
             queued: count("queued")?,
+            history_rows: count("history_rows")?,
+            queued_activities: count("queued_activities")?,
             wal_bytes: count("wal")?,
         })
     }
