@@ -159,6 +159,7 @@ impl Flush for Append {
     type Outcome = WriteOutcome;
     const LANE: &'static str = "append";
     const MAY_BE_OVERTAKEN: bool = true;
+    const TAKES_TURNS: bool = true;
 
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>> {
         let mut taken = take_one_per_run(queue, |entry| entry.work.transition.key);

@@ -29,7 +29,7 @@ use super::pace::Pace;
 use crate::{
     connection,
     error::{Trouble, trouble},
-    hints::{Hints, Speaker},
+    hints::{Hints, Speaker, Turn},
 };
 
 /// The time after which a flush counts as lost; far above what a flush takes on a server that lives.
@@ -44,6 +44,9 @@ const UNUSED_CONNECTION: Duration = Duration::from_secs(120);
 /// The items that must wait for the second task of a lane to flush beside the first: a flush of its own. Where several
 /// processes share a database's cores, less makes more flushes and no more progress.
 const CROWD_ITEMS: usize = FLUSH_ITEMS_MAX;
+
+/// The items of a flush after which a lane waits for its turn with the next: fewer are not worth the wait.
+const MUCH: usize = 32;
 
 /// The first wait before connecting again; doubles up to [`RECONNECT_WAIT_MAX`].
 const RECONNECT_WAIT: Duration = Duration::from_millis(20);
@@ -81,6 +84,8 @@ pub(crate) trait Flush: fmt::Debug + Send + Sync + Sized + 'static {
     const MAY_BE_OVERTAKEN: bool;
     /// Whether a small flush that was held up is followed by a pause, in which more gathers for the next.
     const GATHERS: bool = false;
+    /// Whether the processes of a machine flush one after the other, while they have much.
+    const TAKES_TURNS: bool = false;
 
     /// Takes what the next flush writes out of a queue that is not empty, in the order in which it is locked.
     fn take(&self, queue: &mut VecDeque<Entry<Self>>) -> Vec<Entry<Self>>;
@@ -203,17 +208,23 @@ impl<F: Flush> Lane<F> {
     async fn run(self: Arc<Self>, at_least: usize) {
         let mut connection = None;
         let mut pace = F::GATHERS.then(Pace::default);
+        // A second task has a full flush, which is worth its price; and a side lane has what few others wait for.
+        let takes_turns = F::TAKES_TURNS && at_least == 1 && self.side.is_some();
+        let mut items = 0;
         loop {
-            // Cancel safe: what is taken from the queue is returned in the same poll, and a wake-up is passed on.
-            match tokio::time::timeout(UNUSED_CONNECTION, self.next_batch(at_least)).await {
-                Ok(Some(batch)) => {
-                    let (begun, items) = (Instant::now(), batch.len());
-                    Box::pin(self.carry_out(&mut connection, batch)).await;
+            // Cancel safe: nothing is taken from the queue, and a wake-up is followed by a look in the same poll.
+            match tokio::time::timeout(UNUSED_CONNECTION, self.filled_with(at_least)).await {
+                Ok(true) => {
+                    let turn = if takes_turns && items >= MUCH { self.hints.turn().await } else { None };
+                    let Some(batch) = self.take(at_least) else { continue };
+                    items = batch.len();
+                    let begun = Instant::now();
+                    Box::pin(self.carry_out(&mut connection, batch, turn)).await;
                     if let Some(pause) = pace.as_mut().and_then(|pace| pace.pause(items, begun.elapsed())) {
                         tokio::time::sleep(pause).await;
                     }
                 }
-                Ok(None) => break,
+                Ok(false) => break,
                 Err(_) if connection.is_some() => disconnect::<F>(&mut connection).await,
                 Err(_) => {}
             }
@@ -226,26 +237,38 @@ impl<F: Flush> Lane<F> {
         }
     }
 
-    async fn next_batch(&self, at_least: usize) -> Option<Vec<Entry<F>>> {
+    /// Waits until so many items are there. False: there will be none.
+    async fn filled_with(&self, at_least: usize) -> bool {
         loop {
             {
-                let mut queue = self.lock();
+                let queue = self.lock();
                 if queue.entries.len() >= at_least {
-                    metrics::gauge!("dacapo_lane_backlog_items", "lane" => F::LANE).set(queue.entries.len() as f64);
-                    return Some(self.flush.take(&mut queue.entries));
+                    return true;
                 }
                 if queue.closed {
-                    return None;
+                    return false;
                 }
             }
             if at_least == 1 { self.filled.notified().await } else { self.crowded.notified().await }
         }
     }
 
+    /// Takes the next flush; nothing if the lane's other task was quicker.
+    fn take(&self, at_least: usize) -> Option<Vec<Entry<F>>> {
+        let mut queue = self.lock();
+        let waiting = queue.entries.len();
+        (waiting >= at_least).then(|| {
+            metrics::gauge!("dacapo_lane_backlog_items", "lane" => F::LANE).set(waiting as f64);
+            self.flush.take(&mut queue.entries)
+        })
+    }
+
     /// Flushes a batch, in parts where it must be, until every caller has an answer.
-    async fn carry_out(&self, connection: &mut Option<Speaker>, batch: Vec<Entry<F>>) {
+    async fn carry_out(&self, connection: &mut Option<Speaker>, batch: Vec<Entry<F>>, turn: Option<Turn>) {
         let begun = Instant::now();
         let mut wait = RECONNECT_WAIT;
+        // What takes longer than one attempt is nothing that others should wait for.
+        let mut turn = turn.filter(|_| connection.is_some());
         // The last one is next, so that the order survives a split.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
@@ -268,7 +291,9 @@ impl<F: Flush> Lane<F> {
                 }
             };
             let works = part.iter().map(|entry| &entry.work).collect();
-            let error = match self.attempt(open, works).await {
+            let attempted = self.attempt(open, works).await;
+            drop(turn.take());
+            let error = match attempted {
                 Ok(answers) => {
                     wait = RECONNECT_WAIT;
                     self.flush.answer(part.into_iter().zip(answers).collect());

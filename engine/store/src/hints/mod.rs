@@ -10,8 +10,14 @@ pub(crate) mod listen;
 #[cfg_attr(not(unix), path = "no_neighbours.rs")]
 mod neighbours;
 pub(crate) mod notify;
+#[cfg(unix)]
+mod turns;
 mod wire;
 
+#[cfg(not(unix))]
+pub(crate) use neighbours::Turn;
+#[cfg(unix)]
+pub(crate) use turns::Turn;
 pub(crate) use wire::{End, brought, notify_brought, transaction_channel};
 
 use std::{
@@ -234,6 +240,12 @@ impl Hints {
     /// Says whether a worker hears what is handed to it without a NOTIFY.
     pub(crate) fn reach(&self, worker: WorkerId) -> bool {
         lock(&self.shared.own_workers).contains(&worker) || self.shared.neighbours.reach(worker)
+    }
+
+    /// Waits for the turn of this process to flush much, among the processes of this machine; nothing where there are no
+    /// others, or it does not come in time. A process has one at a time.
+    pub(crate) async fn turn(&self) -> Option<Turn> {
+        self.shared.neighbours.turn().await
     }
 
     /// Says whether this process hears of runs that others close.

@@ -29,7 +29,11 @@ use socket2::SockRef;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Hints, News, lock, wire};
+use super::{
+    Hints, News, lock,
+    turns::{TURN, Turn, Turns},
+    wire,
+};
 
 /// The longest datagram. A flush of starts goes into one with all of its runs, so that the worker gets all of them or none.
 const DATAGRAM_BYTES_MAX: usize = 160 * 1024;
@@ -83,6 +87,7 @@ struct Street {
     ways: Mutex<HashMap<String, Way>>,
     /// What the last census found; `None` once it is forgotten.
     waiting: Mutex<Option<Waiting>>,
+    turns: Arc<Turns>,
 }
 
 /// A socket to another process. Each has a buffer of its own, so that one who does not read is in nobody's way.
@@ -133,6 +138,12 @@ impl Neighbours {
     pub(super) fn reach(&self, worker: WorkerId) -> bool {
         let street = lock(&self.street).clone();
         street.is_some_and(|street| street.say(&worker_name(worker), &[]))
+    }
+
+    /// Waits for a turn among the processes of this machine; nothing where there are no others, or it does not come in time.
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        let turns = lock(&self.street).as_ref().map(|street| Arc::clone(&street.turns))?;
+        turns.take().await
     }
 
     /// The names of those who wait for runs, if all of them are here.
@@ -275,7 +286,8 @@ impl Ear {
         // Those who clean folders for temporary files leave alone what has this bit; the names below have it too.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o1700))?;
         let (ways, waiting) = (Mutex::default(), Mutex::default());
-        let street = Arc::new(Street { folder, own, ways, waiting });
+        let turns = Arc::new(Turns::open(&folder)?);
+        let street = Arc::new(Street { folder, own, ways, waiting, turns });
         *lock(&hints.shared.neighbours.street) = Some(Arc::clone(&street));
         let buffer = vec![0; DATAGRAM_BYTES_MAX + 1024];
         Ok(Self { hints: hints.clone(), street, socket, path, buffer, names: BTreeSet::new(), machine })
@@ -316,8 +328,7 @@ impl Drop for Ear {
             let _ = fs::remove_file(self.street.folder.join(name));
         }
         let _ = fs::remove_file(&self.path);
-        // Only if it is empty.
-        let _ = fs::remove_dir(&self.street.folder);
+        remove_deserted(&self.street.folder);
     }
 }
 
@@ -359,15 +370,27 @@ fn sweep(root: &Path, machine: i32) {
         if !is_own && !is_old(&folder, SWEEP_AGE_OF_OTHERS) {
             continue;
         }
-        for name in entries(&folder.path()).filter(|name| is_old(name, SWEEP_AGE)) {
+        let is_turn = |name: &fs::DirEntry| name.file_name().to_string_lossy().starts_with(TURN);
+        for name in entries(&folder.path()).filter(|name| is_old(name, SWEEP_AGE) && !is_turn(name)) {
             if Way::to(&name.path()).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
                 let _ = fs::remove_file(name.path());
             }
         }
         if is_old(&folder, SWEEP_AGE) {
-            // Only if it is empty.
-            let _ = fs::remove_dir(folder.path());
+            remove_deserted(&folder.path());
         }
+    }
+}
+
+/// Removes a folder in which nobody has a socket. Who comes in this moment may miss the turns of others, or makes it anew.
+fn remove_deserted(folder: &Path) {
+    let entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
+    if entries.iter().all(|entry| entry.file_name().to_string_lossy().starts_with(TURN)) {
+        for entry in entries {
+            let _ = fs::remove_file(entry.path());
+        }
+        // Only if it is empty.
+        let _ = fs::remove_dir(folder);
     }
 }
 

@@ -13,6 +13,10 @@ pub(super) struct Census {
     pub(super) elsewhere: i64,
 }
 
+/// Nobody has one.
+#[derive(Debug)]
+pub(crate) enum Turn {}
+
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     pub(super) census_wanted: Notify,
@@ -27,6 +31,10 @@ impl Neighbours {
 
     pub(super) fn reach(&self, _: WorkerId) -> bool {
         false
+    }
+
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        None
     }
 
     pub(super) fn counted(&self, _: Census) {}

@@ -190,14 +190,32 @@ async fn what_killed_processes_left_behind_is_removed_later() {
     let (old, young) = (killed(&folder, "w_old"), killed(&folder, "w_young"));
     let long_ago = std::time::SystemTime::now() - 2 * SWEEP_AGE;
     // A socket cannot be opened, which setting its time would take.
-    std::process::Command::new("touch").args(["-d", "2 hours ago"]).arg(&old).status().unwrap();
+    let turn = folder.join(format!("{TURN}0"));
+    std::process::Command::new("touch").args(["-d", "2 hours ago"]).args([&old, &turn]).status().unwrap();
     sweep(folder.parent().unwrap(), machine);
     assert!(!old.exists() && young.exists() && ear.path.exists());
+    assert!(turn.exists(), "those who have it open would take turns with nobody");
     fs::remove_file(young).unwrap();
     let empty = folder.with_file_name(format!("{}{}", prefix(machine), database()));
     fs::create_dir(&empty).unwrap();
+    fs::copy(turn, empty.join(format!("{TURN}0"))).unwrap();
     fs::File::open(&empty).unwrap().set_modified(long_ago).unwrap();
     drop(ear);
     sweep(folder.parent().unwrap(), machine);
     assert!(!empty.exists() && !folder.exists());
+}
+
+#[tokio::test]
+async fn processes_of_one_database_take_turns() {
+    let (database, other) = (database(), database());
+    let processes: Vec<_> = (0..=Turns::count()).map(|_| process(&database, &[], false)).collect();
+    let mut taken = Vec::new();
+    for (hints, _) in &processes {
+        taken.push(hints.turn().await);
+    }
+    assert!(taken.pop().unwrap().is_none(), "there is none left for the last");
+    assert!(taken.iter().all(Option::is_some));
+    let (elsewhere, _ear) = process(&other, &[], false);
+    assert!(elsewhere.turn().await.is_some(), "that database has its own");
+    assert!(Hints::default().turn().await.is_none(), "nobody can be found who is not found");
 }
