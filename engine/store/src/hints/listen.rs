@@ -157,6 +157,7 @@ impl Listener {
                     Err(error) => {
                         tracing::debug!(%error, "neighbours are not heard any more");
                         ear = None;
+                        self.wait_anew(&mut listener, ear.as_ref()).await?;
                     }
                 },
                 () = hints.shared.neighbours.census_wanted.notified() => {
@@ -245,6 +246,7 @@ impl Listener {
             tracing::debug!(%error, "the folder of sockets has changed");
             *ear = None;
             *ear = self.open_ear(listener).await?;
+            self.wait_anew(listener, ear.as_ref()).await?;
         }
         let begins = |channel: &str| self.channels.contains(channel) && !before.contains(channel);
         let waits = begins(wire::CLOSED) || begins(wire::UPDATED);
@@ -257,6 +259,16 @@ impl Listener {
             self.hints.publish_here(&Hint::Everything);
         }
         Ok(waits)
+    }
+
+    /// Says that this process waits for runs and is not found where it was.
+    async fn wait_anew(&self, listener: &mut PgListener, ear: Option<&Ear>) -> Result<(), sqlx::Error> {
+        if self.listens_for_runs() {
+            begin_to_wait(listener, ear).await?;
+            // What was said to the socket that is gone.
+            self.hints.publish_here(&Hint::Everything);
+        }
+        Ok(())
     }
 
     /// Changes what is listened to from now on.

@@ -146,14 +146,42 @@ async fn what_a_neighbour_does_not_read_goes_through_the_server() {
     let mut overheard = Overheard::of(&database, worker).await;
     // Its socket is gone, as after a clean-up of the folder for temporary files.
     let name = format!("w_{}", worker.0.simple());
-    let folders = std::env::temp_dir().join(format!("dacapo-{}", nix::unistd::geteuid()));
-    let mut sockets = std::fs::read_dir(folders).unwrap().map(|folder| folder.unwrap().path().join(&name));
-    std::fs::remove_file(sockets.find(|socket| socket.exists()).unwrap()).unwrap();
+    std::fs::remove_file(folder_of(&name).join(&name)).unwrap();
     send(&database.store, owned.key(), signal("x")).await.unwrap();
     hear(&mut heard, |hint| *hint == Hint::Inbox(vec![owned.key()])).await;
     assert_eq!(overheard.count(&database).await, 1);
     far.close().await;
     database.finish().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_waits_and_finds_its_socket_gone_says_so() {
+    let database = Database::new().await;
+    let (near, far) = (&database.store, database.another().await);
+    let worker = register(&far).await;
+    let mut overheard = Overheard::of(&database, worker).await;
+    let mut waits = near.hints();
+    near.hear_closed();
+    until_unheard(&database, &far, worker, &mut overheard).await;
+    let mut says = PgListener::connect(&database.url).await.unwrap();
+    says.listen("dacapo_listeners").await.unwrap();
+    // The folder for temporary files is cleaned; it sees that when it is to answer to another name.
+    std::fs::remove_dir_all(folder_of(&format!("w_{}", worker.0.simple()))).unwrap();
+    register(near).await;
+    says.recv().await.unwrap();
+    let key = close_one(&far, worker, "anew").await;
+    hear(&mut waits, |hint| matches!(hint, Hint::Ended(ends) if ends[0].0 == key)).await;
+    far.close().await;
+    database.finish().await;
+}
+
+/// The folder in which processes of this machine find somebody of this name.
+#[cfg(target_os = "linux")]
+fn folder_of(name: &str) -> std::path::PathBuf {
+    let folders = std::env::temp_dir().join(format!("dacapo-{}", nix::unistd::geteuid()));
+    let mut folders = std::fs::read_dir(folders).unwrap().map(|folder| folder.unwrap().path());
+    folders.find(|folder| folder.join(name).exists()).unwrap()
 }
 
 #[tokio::test]
