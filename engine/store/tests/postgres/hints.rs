@@ -169,7 +169,7 @@ async fn who_waits_and_finds_its_socket_gone_says_so() {
     // The folder for temporary files is cleaned; it sees that when it is to answer to another name.
     std::fs::remove_dir_all(folder_of(&format!("w_{}", worker.0.simple()))).unwrap();
     register(near).await;
-    says.recv().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), says.recv()).await.unwrap().unwrap();
     let key = close_one(&far, worker, "anew").await;
     hear(&mut waits, |hint| matches!(hint, Hint::Ended(ends) if ends[0].0 == key)).await;
     far.close().await;
