@@ -45,16 +45,15 @@ const SETTINGS: [&str; 6] =
 // numbers that the server gives out to transactions that write go to their parts, too.
 const COUNTERS: &str = "
 SELECT d.xact_commit AS commits, d.xact_commit + d.xact_rollback AS transactions,
-       (SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables
-         WHERE schemaname = 'dacapo' AND relname <> 'workers') AS rows,
-       (SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
-         WHERE schemaname = 'dacapo' AND relname = 'ready') AS queued,
-       (SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
-         WHERE schemaname = 'dacapo' AND relname = 'history') AS history_rows,
-       (SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
-         WHERE schemaname = 'dacapo' AND relname = 'activities') AS queued_activities,
+       t.rows, t.queued, t.history_rows, t.queued_activities,
        (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal
-  FROM pg_stat_database d WHERE d.datname = current_database()";
+  FROM pg_stat_database d,
+       (SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE relname <> 'workers'), 0)::bigint AS rows,
+               coalesce(sum(n_tup_ins) FILTER (WHERE relname = 'ready'), 0)::bigint AS queued,
+               coalesce(sum(n_tup_ins) FILTER (WHERE relname = 'history'), 0)::bigint AS history_rows,
+               coalesce(sum(n_tup_ins) FILTER (WHERE relname = 'activities'), 0)::bigint AS queued_activities
+          FROM pg_stat_user_tables WHERE schemaname = 'dacapo') t
+ WHERE d.datname = current_database()";
 
 // Fails where the extension is missing, not loaded, or not for this user to read.
 const STATEMENTS: &str = "

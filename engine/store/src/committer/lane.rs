@@ -25,7 +25,7 @@ use sqlx::{PgConnection, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::pace::Pace;
+use super::pace::{LARGE, Pace};
 use crate::{
     connection,
     error::{Trouble, trouble},
@@ -44,9 +44,6 @@ const UNUSED_CONNECTION: Duration = Duration::from_secs(120);
 /// The items that must wait for the second task of a lane to flush beside the first: a flush of its own. Where several
 /// processes share a database's cores, less makes more flushes and no more progress.
 const CROWD_ITEMS: usize = FLUSH_ITEMS_MAX;
-
-/// The items of a flush after which a lane waits for its turn with the next: fewer are not worth the wait.
-const MUCH: usize = 32;
 
 /// The first wait before connecting again; doubles up to [`RECONNECT_WAIT_MAX`].
 const RECONNECT_WAIT: Duration = Duration::from_millis(20);
@@ -84,7 +81,7 @@ pub(crate) trait Flush: fmt::Debug + Send + Sync + Sized + 'static {
     const MAY_BE_OVERTAKEN: bool;
     /// Whether a small flush that was held up is followed by a pause, in which more gathers for the next.
     const GATHERS: bool = false;
-    /// Whether the processes of a machine flush one after the other, while they have much.
+    /// Whether the processes of a machine flush one after the other, while their flushes are large.
     const TAKES_TURNS: bool = false;
 
     /// Takes what the next flush writes out of a queue that is not empty, in the order in which it is locked.
@@ -215,7 +212,7 @@ impl<F: Flush> Lane<F> {
             // Cancel safe: nothing is taken from the queue, and a wake-up is followed by a look in the same poll.
             match tokio::time::timeout(UNUSED_CONNECTION, self.filled_with(at_least)).await {
                 Ok(true) => {
-                    let turn = if takes_turns && items >= MUCH { self.hints.turn().await } else { None };
+                    let turn = if takes_turns && items >= LARGE { self.hints.turn().await } else { None };
                     let Some(batch) = self.take(at_least) else { continue };
                     items = batch.len();
                     let begun = Instant::now();

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// A flush of so many items is worth its price.
-const LARGE: usize = 32;
+pub(super) const LARGE: usize = 32;
 
 /// The shortest pause; tokio's timer knows no shorter one.
 const PAUSE_MIN: Duration = Duration::from_millis(1);

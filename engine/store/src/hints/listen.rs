@@ -157,7 +157,7 @@ impl Listener {
                     Err(error) => {
                         tracing::debug!(%error, "neighbours are not heard any more");
                         ear = None;
-                        self.wait_anew(&mut listener, ear.as_ref()).await?;
+                        self.wait_anew(&mut listener, None).await?;
                     }
                 },
                 () = hints.shared.neighbours.census_wanted.notified() => {
@@ -246,7 +246,9 @@ impl Listener {
             tracing::debug!(%error, "the folder of sockets has changed");
             *ear = None;
             *ear = self.open_ear(listener).await?;
-            self.wait_anew(listener, ear.as_ref()).await?;
+            if listened {
+                self.wait_anew(listener, ear.as_ref()).await?;
+            }
         }
         let begins = |channel: &str| self.channels.contains(channel) && !before.contains(channel);
         let waits = begins(wire::CLOSED) || begins(wire::UPDATED);

@@ -177,8 +177,7 @@ impl Neighbours {
 impl Street {
     /// The names of those who wait for runs, this process among them.
     fn names_of_waiting(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        entries
+        entries(&self.folder)
             .filter_map(|entry| entry.file_name().into_string().ok())
             .filter(|name| name.starts_with(WAITING))
             .collect()
@@ -359,7 +358,6 @@ fn prefix(machine: i32) -> String {
 
 /// Removes what processes that were killed have left behind.
 fn sweep(root: &Path, machine: i32) {
-    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
     let is_old = |entry: &fs::DirEntry, age: Duration| {
         let modified = entry.metadata().and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
         modified.is_some_and(|it| it > age)
@@ -370,7 +368,6 @@ fn sweep(root: &Path, machine: i32) {
         if !is_own && !is_old(&folder, SWEEP_AGE_OF_OTHERS) {
             continue;
         }
-        let is_turn = |name: &fs::DirEntry| name.file_name().to_string_lossy().starts_with(TURN);
         for name in entries(&folder.path()).filter(|name| is_old(name, SWEEP_AGE) && !is_turn(name)) {
             if Way::to(&name.path()).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
                 let _ = fs::remove_file(name.path());
@@ -382,12 +379,21 @@ fn sweep(root: &Path, machine: i32) {
     }
 }
 
+/// What is in a folder, as far as it can be seen.
+fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+fn is_turn(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with(TURN)
+}
+
 /// Removes a folder in which nobody has a socket. Who comes in this moment may miss the turns of others, or makes it anew.
 fn remove_deserted(folder: &Path) {
-    let entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
-    if entries.iter().all(|entry| entry.file_name().to_string_lossy().starts_with(TURN)) {
-        for entry in entries {
-            let _ = fs::remove_file(entry.path());
+    let left: Vec<_> = entries(folder).collect();
+    if left.iter().all(is_turn) {
+        for turn in left {
+            let _ = fs::remove_file(turn.path());
         }
         // Only if it is empty.
         let _ = fs::remove_dir(folder);

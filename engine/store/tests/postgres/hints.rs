@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use dacapo_core::{
     RunKey, Store, WorkerId,
-    store::{Hint, ReleaseRun, WriteOutcome},
+    store::{Hint, HintReceiver, ReleaseRun, WriteOutcome},
 };
 use dacapo_store::PgStore;
 use sqlx::postgres::PgListener;
@@ -101,17 +101,26 @@ async fn until_unheard(database: &Database, far: &PgStore, worker: WorkerId, ove
     }
 }
 
+/// Another process with a worker, whose runs this one waits for; the server hears nothing of their ends any more. With what
+/// anybody can overhear, and what this process hears.
+#[cfg(target_os = "linux")]
+async fn unheard(database: &Database) -> (Arc<PgStore>, WorkerId, Overheard, HintReceiver) {
+    let far = database.another().await;
+    let worker = register(&far).await;
+    let mut overheard = Overheard::of(database, worker).await;
+    let mut waits = database.store.hints();
+    database.store.hear_closed();
+    hear(&mut waits, |hint| *hint == Hint::Everything).await;
+    until_unheard(database, &far, worker, &mut overheard).await;
+    (far, worker, overheard, waits)
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn processes_of_one_machine_leave_the_server_out_as_long_as_nobody_waits_elsewhere() {
     let database = Database::new().await;
-    let (near, far) = (&database.store, database.another().await);
-    let worker = register(&far).await;
-    let mut overheard = Overheard::of(&database, worker).await;
-    let mut waits = near.hints();
-    near.hear_closed();
-    hear(&mut waits, |hint| *hint == Hint::Everything).await;
-    until_unheard(&database, &far, worker, &mut overheard).await;
+    let (far, worker, mut overheard, _) = unheard(&database).await;
+    let near = &database.store;
     // Messages go to one worker only.
     let owned = waiting_run(&far, worker, "messages").await;
     let mut heard = far.hints();
@@ -158,17 +167,12 @@ async fn what_a_neighbour_does_not_read_goes_through_the_server() {
 #[tokio::test]
 async fn who_waits_and_finds_its_socket_gone_says_so() {
     let database = Database::new().await;
-    let (near, far) = (&database.store, database.another().await);
-    let worker = register(&far).await;
-    let mut overheard = Overheard::of(&database, worker).await;
-    let mut waits = near.hints();
-    near.hear_closed();
-    until_unheard(&database, &far, worker, &mut overheard).await;
+    let (far, worker, _, mut waits) = unheard(&database).await;
     let mut says = PgListener::connect(&database.url).await.unwrap();
     says.listen("dacapo_listeners").await.unwrap();
     // The folder for temporary files is cleaned; it sees that when it is to answer to another name.
     std::fs::remove_dir_all(folder_of(&format!("w_{}", worker.0.simple()))).unwrap();
-    register(near).await;
+    register(&database.store).await;
     tokio::time::timeout(Duration::from_secs(60), says.recv()).await.unwrap().unwrap();
     let key = close_one(&far, worker, "anew").await;
     hear(&mut waits, |hint| matches!(hint, Hint::Ended(ends) if ends[0].0 == key)).await;
