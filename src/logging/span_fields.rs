@@ -20,73 +20,78 @@ pub(super) struct SpanFields;
 
 impl<'writer> FormatFields<'writer> for SpanFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        writer.write_char('{')?;
-        let mut object = Object { writer: &mut writer, empty: true, result: Ok(()) };
+        let mut object = Object(String::with_capacity(ROOM));
+        object.0.push('{');
         fields.record(&mut object);
-        object.result?;
-        writer.write_char('}')
+        object.0.push('}');
+        writer.write_str(&object.0)
     }
 
     fn add_fields(&self, current: &'writer mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
-        let mut added = String::new();
-        let mut object = Object { writer: &mut added, empty: true, result: Ok(()) };
+        let mut object = Object(current.fields.strip_suffix('}').unwrap_or("{").to_owned());
         fields.record(&mut object);
-        object.result?;
-        let before = current.fields.strip_suffix('}').unwrap_or("{");
-        let comma = if before == "{" || added.is_empty() { "" } else { "," };
-        current.fields = format!("{before}{comma}{added}}}");
+        object.0.push('}');
+        current.fields = object.0;
         Ok(())
     }
 }
 
-/// An object whose members are being written.
-struct Object<'w> {
-    writer: &'w mut dyn Write,
-    empty: bool,
-    result: fmt::Result,
-}
+/// The bytes that the ids of an attempt usually take.
+const ROOM: usize = 320;
 
-impl Object<'_> {
-    /// Writes a member whose value needs no quotes, or brings them.
-    fn member(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        if self.result.is_ok() {
-            let comma = if self.empty { "" } else { "," };
-            self.empty = false;
-            self.result = write!(self.writer, "{comma}\"{}\":{value}", field.name());
+/// An object whose members are being written; its last brace is not there yet.
+struct Object(String);
+
+impl Object {
+    fn key(&mut self, field: &Field) {
+        if !self.0.ends_with('{') {
+            self.0.push(',');
         }
+        self.0.push('"');
+        self.0.push_str(field.name());
+        self.0.push_str("\":");
+    }
+
+    /// Writes a member whose value needs no quotes.
+    fn bare(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.key(field);
+        self.0.write_fmt(value).expect("memory takes all writes");
     }
 
     fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        self.member(field, format_args!("\""));
-        if self.result.is_ok() {
-            self.result = Escaped(self.writer).write_fmt(value).and_then(|()| self.writer.write_char('"'));
-        }
+        self.key(field);
+        self.0.push('"');
+        Escaped(&mut self.0).write_fmt(value).expect("memory takes all writes");
+        self.0.push('"');
     }
 }
 
-impl Visit for Object<'_> {
+impl Visit for Object {
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON has no word for the others.
         match value.is_finite() {
-            true => self.member(field, format_args!("{value}")),
+            true => self.bare(field, format_args!("{value}")),
             false => self.text(field, format_args!("{value}")),
         }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field, format_args!("{value}"));
+        self.bare(field, format_args!("{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field, format_args!("{value}"));
+        self.bare(field, format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field, format_args!("{value}"));
+        self.bare(field, format_args!("{value}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, format_args!("{value}"));
+        self.key(field);
+        self.0.push('"');
+        Escaped(&mut self.0).push(value);
+        self.0.push('"');
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -95,21 +100,28 @@ impl Visit for Object<'_> {
 }
 
 /// Escapes what may not stand in a JSON string.
-struct Escaped<'w>(&'w mut dyn Write);
+struct Escaped<'s>(&'s mut String);
 
-impl Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl Escaped<'_> {
+    fn push(&mut self, text: &str) {
         let mut plain_from = 0;
         for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte < 0x20 || matches!(byte, b'"' | b'\\')) {
-            self.0.write_str(&text[plain_from..at])?;
+            self.0.push_str(&text[plain_from..at]);
             match byte {
-                b'"' => self.0.write_str("\\\"")?,
-                b'\\' => self.0.write_str("\\\\")?,
-                _ => write!(self.0, "\\u{byte:04x}")?,
+                b'"' => self.0.push_str("\\\""),
+                b'\\' => self.0.push_str("\\\\"),
+                _ => write!(self.0, "\\u{byte:04x}").expect("memory takes all writes"),
             }
             plain_from = at + 1;
         }
-        self.0.write_str(&text[plain_from..])
+        self.0.push_str(&text[plain_from..]);
+    }
+}
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text);
+        Ok(())
     }
 }
 

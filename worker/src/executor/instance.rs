@@ -120,8 +120,9 @@ impl Instance {
         // In the order in which a replay finds them.
         ended.sort_by_key(|(activity_id, ..)| *activity_id);
         let updates = activation.updates.to_vec();
-        let span = self.live_span(events);
+        let (attempt, span) = self.live_span(events);
         let made = span.in_scope(|| self.run_task(Task { events, replaying: false, record: None, updates, ended }))?;
+        self.span = Some((attempt, span));
         let commands: Vec<Command> = made.into_iter().map(|made| made.command).collect();
         let refused = |command: &&Command| matches!(command, Command::RejectWorkflowExecutionUpdate { .. });
         let refusals = commands.iter().filter(refused).count();
@@ -315,28 +316,28 @@ impl Instance {
         self.state.waits_at(CALLS_SHOWN).into_iter().map(position).collect()
     }
 
-    /// Gives the span of a live task, made once for all tasks of the same attempt.
-    fn live_span(&mut self, events: &[Event]) -> tracing::Span {
+    /// Takes the span of a live task, made once for all tasks of the same attempt, with that attempt.
+    fn live_span(&mut self, events: &[Event]) -> (u32, tracing::Span) {
         let scheduled = events.iter().rev().find_map(|event| match &event.event {
             EventKind::WorkflowTaskScheduled(scheduled) => Some(scheduled.attempt),
             _ => None,
         });
         let attempt = scheduled.unwrap_or(1);
-        if let Some((_, span)) = self.span.as_ref().filter(|(made_for, _)| *made_for == attempt) {
-            return span.clone();
+        if let Some(made) = self.span.take().filter(|(made_for, _)| *made_for == attempt) {
+            return made;
         }
+        let mut buffer = uuid::Uuid::encode_buffer();
         // An error span, so that the ids stand beside every event that is logged at all.
         let span = tracing::error_span!(
             "workflow",
-            namespace = %self.started.namespace,
-            workflow_type = %self.started.workflow_type,
-            workflow_id = %self.started.workflow_id,
-            run_id = %self.started.run_id,
+            namespace = self.started.namespace.as_str(),
+            workflow_type = self.started.workflow_type.as_str(),
+            workflow_id = self.started.workflow_id.as_str(),
+            run_id = &*self.started.run_id.0.hyphenated().encode_lower(&mut buffer),
             attempt,
             correlation_id = self.started.correlation_id.as_str(),
         );
-        self.span = Some((attempt, span.clone()));
-        span
+        (attempt, span)
     }
 }
 
