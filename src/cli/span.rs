@@ -244,7 +244,7 @@ impl Parts {
             EventKind::ActivityTaskStarted(it) => {
                 if let Some(span) = self.activity(it.activity_id) {
                     span.attempt = it.attempt;
-                    span.note.clone_from(&it.identity);
+                    span.note = it.identity.to_string();
                 }
             }
             EventKind::ActivityTaskCompleted(it) => self.end_activity(it.activity_id, "Completed", at, ""),

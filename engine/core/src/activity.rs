@@ -1,6 +1,6 @@
 //! What a workflow asks of an activity, and what became of it.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +156,7 @@ pub struct ActivityOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// Who ran it.
-    pub identity: String,
+    pub identity: Arc<str>,
     /// What its last heartbeat said; the next attempt begins with it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
     pub last_heartbeat: Option<Payload>,

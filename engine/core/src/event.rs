@@ -12,6 +12,8 @@ mod timer;
 mod update;
 mod workflow;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 pub use activity::*;
@@ -56,7 +58,7 @@ pub enum EventKind {
     /// The workflow's code did not come back in time; it is tried again.
     WorkflowTaskTimedOut(WorkflowTaskTimedOut),
     /// The workflow asked for an activity.
-    ActivityTaskScheduled(Box<ActivityTaskScheduled>),
+    ActivityTaskScheduled(Arc<ActivityTaskScheduled>),
     /// The attempt that brought the outcome began.
     ActivityTaskStarted(ActivityTaskStarted),
     /// The activity gave a value.

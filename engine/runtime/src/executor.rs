@@ -172,7 +172,7 @@ pub struct ClaimedAttempt {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) worker: WorkerId,
     pub(crate) claim: ActivityClaimRef,
-    pub(crate) identity: String,
+    pub(crate) identity: Arc<str>,
     pub(crate) started_at: Timestamp,
     /// Set when the end is recorded: nothing is to be reported any more.
     pub(crate) recorded: AtomicBool,

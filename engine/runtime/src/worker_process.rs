@@ -270,11 +270,12 @@ impl Life {
 
     fn context(&self, worker: WorkerId, store: &Arc<dyn Store>) -> Arc<Context> {
         let clock = Arc::clone(self.engine.clock());
+        let identity: Arc<str> = self.options.identity.as_str().into();
         let pool = ActivityPool::new(
             Arc::clone(&self.runner),
             Arc::clone(store),
             Arc::clone(&clock),
-            (worker, self.options.identity.clone()),
+            (worker, Arc::clone(&identity)),
             self.options.concurrent_activities,
         );
         Arc::new(Context {
@@ -282,7 +283,7 @@ impl Life {
             clock,
             waits: Arc::clone(self.engine.waits()),
             worker,
-            identity: self.options.identity.clone(),
+            identity,
             options: self.options.clone(),
             factory: Arc::clone(&self.factory),
             pool,

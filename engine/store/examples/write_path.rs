@@ -109,7 +109,7 @@ fn one(
     let first = request.transition(now);
     let mut run = Run::from_history(&first.events).expect("a start");
     let step = first_step(&mut run, now, input);
-    let start = StartWrite { request, transition: first.followed_by(step), owner: Some(worker), ready_at: now };
+    let start = StartWrite { request, transition: first.followed_by(*step), owner: Some(worker), ready_at: now };
     let next = Arc::clone(store);
     let input = input.clone();
     let reply = Reply::new(move |outcome| {
@@ -129,7 +129,7 @@ fn one(
     store.start(start, reply);
 }
 
-fn first_step(run: &mut Run, now: Timestamp, input: &Payload) -> Transition {
+fn first_step(run: &mut Run, now: Timestamp, input: &Payload) -> Box<Transition> {
     let options = ActivityOptions { start_to_close_ms: Some(10_000), ..ActivityOptions::default() };
     let command = Command::ScheduleActivityTask {
         activity_id: 1,
@@ -143,13 +143,13 @@ fn first_step(run: &mut Run, now: Timestamp, input: &Payload) -> Transition {
     turn.finish()
 }
 
-fn last_step(run: &mut Run, now: Timestamp, result: &Payload) -> Transition {
+fn last_step(run: &mut Run, now: Timestamp, result: &Payload) -> Box<Transition> {
     let mut turn = Turn::begin(run, now);
     turn.activity_outcome(ActivityOutcome {
         activity_id: 1,
         attempt: 1,
         started_at: Some(now),
-        identity: "bench".to_owned(),
+        identity: "bench".into(),
         last_heartbeat: None,
         result: ActivityResult::Completed(result.clone()),
     });

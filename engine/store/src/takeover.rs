@@ -144,7 +144,7 @@ fn lost(row: &PgRow, identity: &str) -> StoreResult<ActivityOutcome> {
         activity_id: row.get::<i64, _>("activity_id") as u64,
         attempt,
         started_at: row.get::<Option<PgTime>, _>("claimed_at").map(|time| time.0),
-        identity: identity.to_owned(),
+        identity: identity.into(),
         last_heartbeat: row.get::<Option<&[u8]>, _>("last_heartbeat").map(payload).transpose()?,
         result: ActivityResult::Failed(Failure::lost_attempt(attempt)),
     })

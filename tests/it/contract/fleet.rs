@@ -190,7 +190,7 @@ pub(crate) async fn the_attempts_of_a_lapsed_worker_are_lost_and_count(lab: Lab)
     for message in &messages {
         let MessageBody::ActivityOutcome(outcome) = &message.body else { panic!("an outcome, not {message:?}") };
         let ActivityResult::Failed(failure) = &outcome.result else { panic!("a failure") };
-        assert_eq!((failure.kind, outcome.identity.as_str()), (FailureKind::WorkerLost, "tester"));
+        assert_eq!((failure.kind, &*outcome.identity), (FailureKind::WorkerLost, "tester"));
         assert!(outcome.started_at.is_some());
     }
     owner.take_inbox().await;

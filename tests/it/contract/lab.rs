@@ -238,7 +238,7 @@ pub(crate) fn outcome(claimed: &ClaimedActivity, result: ActivityResult) -> Acti
         activity_id: claimed.claim.activity_id,
         attempt: claimed.claim.attempt,
         started_at: Some(claimed.task.attempt_scheduled_at),
-        identity: "runner".to_owned(),
+        identity: "runner".into(),
         last_heartbeat: None,
         result,
     }
@@ -267,7 +267,7 @@ pub(crate) fn begin(request: &StartWorkflow, now: Timestamp, step: impl FnOnce(&
     let mut run = Run::from_history(&first.events).unwrap();
     let mut turn = Turn::begin(&mut run, now);
     step(&mut turn);
-    (first.followed_by(turn.finish()), run)
+    (first.followed_by(*turn.finish()), run)
 }
 
 /// A process that owns a run.

@@ -77,7 +77,7 @@ pub(crate) async fn an_attempt_that_is_completed_from_outside_is_nobodys(lab: La
     assert!(again.run.activities[&1].state.asynchronous_since.is_some());
     let completed = ActivityOutcome {
         started_at: None,
-        identity: "outside".to_owned(),
+        identity: "outside".into(),
         ..outcome(&claimed, ActivityResult::Completed(text("done")))
     };
     let id = completed.message_id(owner.key().run_id);

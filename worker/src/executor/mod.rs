@@ -21,13 +21,9 @@ mod verify;
 mod wake;
 mod words;
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use dacapo_core::{RunKey, WorkflowType, event::WorkflowTaskFailedCause};
+use dacapo_core::{RunKey, WorkflowType, event::WorkflowTaskFailedCause, run_map::BuildRunHasher};
 use dacapo_runtime::{Activated, Activation, Executor, ExecutorFactory, Queried, QueryActivation};
 
 pub(crate) use self::verify::{Prefixes, Verified, verify};
@@ -61,7 +57,7 @@ impl ExecutorFactory for WorkflowExecutors {
 #[derive(Debug)]
 struct WorkflowExecutor {
     workflows: Arc<WorkflowTable>,
-    instances: HashMap<RunKey, Instance, BuildHasherDefault<RunHasher>>,
+    instances: HashMap<RunKey, Box<Instance>, BuildRunHasher>,
 }
 
 impl Executor for WorkflowExecutor {
@@ -115,9 +111,9 @@ impl Executor for WorkflowExecutor {
 }
 
 impl WorkflowExecutor {
-    fn begin(&self, activation: &Activation<'_>) -> Result<Instance, TaskFailure> {
+    fn begin(&self, activation: &Activation<'_>) -> Result<Box<Instance>, TaskFailure> {
         let definition = definition(&self.workflows, activation.started.workflow_type.as_str())?;
-        Ok(Instance::new(definition.clone(), activation))
+        Ok(Box::new(Instance::new(definition.clone(), activation)))
     }
 }
 
@@ -133,27 +129,4 @@ fn definition<'a>(workflows: &'a WorkflowTable, workflow_type: &str) -> Result<&
             ),
         )
     })
-}
-
-/// Hashes run keys: their uuids differ in random bits already, so that mixing the words is enough.
-#[derive(Debug, Default)]
-struct RunHasher(u64);
-
-impl Hasher for RunHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        // An odd constant near 2^64 / the golden ratio spreads what the rotation leaves in the low bits.
-        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }

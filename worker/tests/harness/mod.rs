@@ -221,7 +221,7 @@ impl Env {
         if self.history.len() < started_at {
             self.tasks.retain(|task| task.started_at < started_at);
         }
-        self.last = Some(transition);
+        self.last = Some(*transition);
         self.seen = matches!(task, Task::Completed { .. }).then_some(self.history.len());
         Some(task)
     }
@@ -321,7 +321,7 @@ fn take(turn: &mut Turn<'_>, input: Input, id: MessageId) {
         activity_id,
         attempt: 1,
         started_at: Some(turn.now()),
-        identity: "test".to_owned(),
+        identity: "test".into(),
         last_heartbeat: None,
         result,
     });

@@ -1,6 +1,8 @@
 //! Activities: outcomes, retries, lost attempts. One outcome each; a report about any but the current attempt is
 //! ignored; failed attempts that are tried again write a row and no event.
 
+use std::sync::Arc;
+
 use super::Turn;
 use crate::{
     activity::{ActivityOutcome, ActivityResult},
@@ -23,7 +25,7 @@ struct EndedAttempt {
     scheduled_event_id: i64,
     /// When it began; absent when it never did.
     started_at: Option<Timestamp>,
-    identity: String,
+    identity: Arc<str>,
 }
 
 impl Turn<'_> {
@@ -60,11 +62,11 @@ impl Turn<'_> {
 
     /// Takes the news that the process which ran the current attempt is gone. The attempt counts, and the next one,
     /// if the policy allows it, begins without a wait: it was not the activity that failed.
-    pub fn activity_lost(&mut self, activity_id: ActivityId, identity: &str) {
+    pub fn activity_lost(&mut self, activity_id: ActivityId, identity: impl Into<Arc<str>>) {
         let Some(pending) = self.run.activities.get(&activity_id).filter(|_| self.is_open()) else { return };
         let (attempt, scheduled_event_id) = (pending.attempt, pending.scheduled_event_id);
         let ended =
-            EndedAttempt { activity_id, scheduled_event_id, started_at: Some(self.now), identity: identity.to_owned() };
+            EndedAttempt { activity_id, scheduled_event_id, started_at: Some(self.now), identity: identity.into() };
         self.attempt_failed(ended, Failure::lost_attempt(attempt));
     }
 

@@ -1,5 +1,7 @@
 //! Commands of workflow code: each makes its one event, after all of them were checked.
 
+use std::sync::Arc;
+
 use super::Turn;
 use crate::{
     command::Command,
@@ -32,7 +34,7 @@ impl Turn<'_> {
         match command {
             Command::ScheduleActivityTask { activity_id, activity_type, input, options } => {
                 let scheduled = ActivityTaskScheduled { activity_id, activity_type, input, options: *options };
-                self.push(EventKind::ActivityTaskScheduled(Box::new(scheduled)));
+                self.push(EventKind::ActivityTaskScheduled(Arc::new(scheduled)));
                 self.out.attempts.extend(self.activity_task(activity_id, self.now));
             }
             Command::RequestCancelActivityTask { activity_id } => self.request_cancel(activity_id),

@@ -51,7 +51,7 @@ enum Ending {
 pub struct Turn<'run> {
     run: &'run mut Run,
     now: Timestamp,
-    out: Transition,
+    out: Box<Transition>,
     /// What ends the run from outside with this step.
     ending: Option<Ending>,
     /// Requests that wait in the inbox for an answer of the code.
@@ -67,7 +67,7 @@ pub struct Turn<'run> {
 impl<'run> Turn<'run> {
     /// Begins a step at `now`, by the estimate of the database clock.
     pub fn begin(run: &'run mut Run, now: Timestamp) -> Self {
-        let out = Transition::new(run);
+        let out = Box::new(Transition::new(run));
         let now = now.max(run.last_event_time);
         let local_activities = run.local_activities;
         Self { run, now, out, ending: None, updates: Vec::new(), awake: false, local_activities, before_task: None }
@@ -94,7 +94,7 @@ impl<'run> Turn<'run> {
     }
 
     /// Ends the step. A workflow task that it started must have been completed or failed.
-    pub fn finish(mut self) -> Transition {
+    pub fn finish(mut self) -> Box<Transition> {
         match self.ending.take().filter(|_| self.is_open()) {
             Some(Ending::Terminated(terminated, successor)) => {
                 self.close(EventKind::WorkflowExecutionTerminated(terminated), successor);

@@ -1,6 +1,6 @@
 //! The workflow task: one run of the workflow's code over the events it has not seen.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{RefusedCommand, Turn};
 use crate::{
@@ -28,7 +28,7 @@ pub(super) struct BeforeTask {
 
 impl Turn<'_> {
     /// Schedules and starts the workflow task if the workflow has something to react to. Says whether it did.
-    pub fn start_task(&mut self, identity: &str, build_id: Option<&str>) -> bool {
+    pub fn start_task(&mut self, identity: impl Into<Arc<str>>, build_id: Option<&str>) -> bool {
         let wanted = self.run.wants_task(self.now);
         let traceless = !wanted && (self.awake || !self.updates.is_empty()) && self.run.may_task(self.now);
         if self.ending.is_some() || !(wanted || traceless) {
@@ -42,7 +42,7 @@ impl Turn<'_> {
         };
         self.push(EventKind::WorkflowTaskStarted(WorkflowTaskStarted {
             scheduled_event_id,
-            identity: identity.to_owned(),
+            identity: identity.into(),
             build_id: build_id.map(str::to_owned),
             continue_as_new_suggested: self.run.next_event_id >= limits::HISTORY_EVENTS_WARN
                 || self.run.history_bytes >= limits::HISTORY_BYTES_WARN,

@@ -99,7 +99,7 @@ impl Story {
         let mut turn = Turn::begin(&mut self.run, self.now);
         step(&mut turn);
         let transition = turn.finish();
-        self.write(transition);
+        self.write(*transition);
         self
     }
 
@@ -384,7 +384,7 @@ fn json(text: &str) -> Payload {
 }
 
 fn outcome(activity_id: ActivityId, attempt: u32, result: ActivityResult) -> ActivityOutcome {
-    let identity = "runner".to_owned();
+    let identity = "runner".into();
     ActivityOutcome { activity_id, attempt, started_at: Some(START), identity, last_heartbeat: None, result }
 }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use expect_test::expect;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -38,7 +40,7 @@ fn started(workflow_id: &str, identity: &str) -> WorkflowExecutionStarted {
 fn task(scheduled_event_id: i64, identity: &str) -> [EventKind; 3] {
     let started = WorkflowTaskStarted {
         scheduled_event_id,
-        identity: identity.to_owned(),
+        identity: identity.into(),
         build_id: None,
         continue_as_new_suggested: false,
     };
@@ -88,7 +90,7 @@ fn the_first_row_of_a_run_says_what_its_key_does_not() {
             (0, scheduled),
             (142, began),
             (142, completed),
-            (142, EventKind::ActivityTaskScheduled(Box::new(activity))),
+            (142, EventKind::ActivityTaskScheduled(Arc::new(activity))),
         ],
     );
     check(
@@ -123,7 +125,7 @@ fn an_outcome_follows_the_start_of_its_attempt() {
             activity_id,
             scheduled_event_id,
             attempt,
-            identity: "worker-1".to_owned(),
+            identity: "worker-1".into(),
             started_at: Timestamp(NOW - 1_000),
             last_failure: None,
         };

@@ -97,7 +97,7 @@ impl Branch<'_> {
         if turn.run().task.is_none() && turn.run().first_task_at() <= turn.now() {
             turn.schedule_task();
         }
-        let (mut transition, ready_at) = (turn.finish(), run.first_task_at().max(now));
+        let (mut transition, ready_at) = (*turn.finish(), run.first_task_at().max(now));
         let timers = run.timers.iter().map(|(id, timer)| TimerRow { timer_id: *id, fire_at: timer.fire_at });
         transition.timers = timers.collect();
         transition.dropped_timers.clear();

@@ -89,7 +89,7 @@ impl BranchRun {
         &self,
         source: LoadedRun,
         now: Timestamp,
-    ) -> Result<(Transition, Option<WorkerId>, i32), InvalidBranch> {
+    ) -> Result<(Box<Transition>, Option<WorkerId>, i32), InvalidBranch> {
         let LoadedRun { owner, owner_epoch, mut events, inbox, activities, .. } = source;
         let mut run = Run::from_history(&events)?;
         activities.iter().for_each(|(row, _)| run.restore_activity(row));

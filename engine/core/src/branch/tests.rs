@@ -56,7 +56,7 @@ impl Source {
     }
 
     fn ends(self, activity_id: ActivityId, result: ActivityResult) -> Self {
-        let identity = "runner".to_owned();
+        let identity = "runner".into();
         let started_at = Some(START);
         let outcome = ActivityOutcome { activity_id, attempt: 1, started_at, identity, last_heartbeat: None, result };
         self.turn(|turn| turn.activity_outcome(outcome))
@@ -370,7 +370,7 @@ fn what_cannot_be_branched_is_refused_with_the_way_out() {
             activity_id: 1,
             attempt: 1,
             started_at: None,
-            identity: String::new(),
+            identity: "".into(),
             last_heartbeat: None,
             result: ActivityResult::TimedOut { timeout: crate::TimeoutType::ScheduleToStart },
         };

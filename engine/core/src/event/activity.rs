@@ -1,5 +1,7 @@
 //! What happens to activities.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -33,7 +35,7 @@ pub struct ActivityTaskStarted {
     /// Which attempt, from 1.
     pub attempt: u32,
     /// Who ran it.
-    pub identity: String,
+    pub identity: Arc<str>,
     /// When the attempt began.
     pub started_at: Timestamp,
     /// How the attempt before this one failed.

@@ -1,5 +1,7 @@
 //! What happens to workflow tasks.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -17,7 +19,7 @@ pub struct WorkflowTaskStarted {
     /// The task.
     pub scheduled_event_id: i64,
     /// The worker.
-    pub identity: String,
+    pub identity: Arc<str>,
     /// The worker's build, when it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,

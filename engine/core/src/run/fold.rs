@@ -152,7 +152,7 @@ impl Run {
         match &event.event {
             EventKind::ActivityTaskScheduled(scheduled) => {
                 let pending = PendingActivity {
-                    scheduled: Arc::new((**scheduled).clone()),
+                    scheduled: Arc::clone(scheduled),
                     scheduled_event_id: event.event_id,
                     // What a branch has copied without an outcome begins anew with it.
                     scheduled_at: event.event_time.max(self.begun_at()),

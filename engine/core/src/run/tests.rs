@@ -54,7 +54,7 @@ fn scheduled() -> EventKind {
 }
 
 fn started(scheduled_event_id: i64) -> EventKind {
-    let identity = "worker".to_owned();
+    let identity = "worker".into();
     let continue_as_new_suggested = false;
     EventKind::WorkflowTaskStarted(WorkflowTaskStarted {
         scheduled_event_id,
@@ -77,7 +77,7 @@ fn activity(activity_id: ActivityId) -> EventKind {
     let options = ActivityOptions { start_to_close_ms: Some(1_000), ..ActivityOptions::default() };
     let input = Payload::null();
     let scheduled = ActivityTaskScheduled { activity_id, activity_type: "charge".into(), input, options };
-    EventKind::ActivityTaskScheduled(Box::new(scheduled))
+    EventKind::ActivityTaskScheduled(Arc::new(scheduled))
 }
 
 fn timer(timer_id: TimerId) -> EventKind {
@@ -98,7 +98,7 @@ fn attempt_started(scheduled_event_id: i64) -> EventKind {
         activity_id: 1,
         scheduled_event_id,
         attempt: 1,
-        identity: "worker".to_owned(),
+        identity: "worker".into(),
         started_at: START,
         last_failure: None,
     })

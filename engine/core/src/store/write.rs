@@ -40,7 +40,7 @@ pub struct RunWrite {
     /// The run's owner epoch under which the writer owns it.
     pub owner_epoch: i32,
     /// What to write; `transition.first_event_id` is the third part of the fence.
-    pub transition: Transition,
+    pub transition: Box<Transition>,
 }
 
 /// What became of a write.

@@ -17,6 +17,7 @@ use std::{
 
 use dacapo_core::{
     ActivityId, ActivityOutcome, ActivityType, Payload, RunKey, Store, WorkerId,
+    run_map::BuildRunHasher,
     store::{ActivityClaimRef, ClaimedActivity, LoadedRun},
     transition::ActivityTask,
 };
@@ -47,6 +48,8 @@ struct Running {
     claimed: bool,
 }
 
+type RunningAttempts = HashMap<(RunKey, ActivityId), Running, BuildRunHasher>;
+
 /// Runs attempts.
 pub(crate) struct ActivityPool {
     runner: Arc<dyn ActivityRunner>,
@@ -54,7 +57,7 @@ pub(crate) struct ActivityPool {
     store: Arc<dyn Store>,
     clock: Arc<Clock>,
     worker: WorkerId,
-    identity: String,
+    identity: Arc<str>,
     handle: Handle,
     slots: Arc<Semaphore>,
     slots_max: usize,
@@ -63,7 +66,7 @@ pub(crate) struct ActivityPool {
     local_slots: Semaphore,
     local: local::LocalCalls,
     tracker: TaskTracker,
-    running: Mutex<HashMap<(RunKey, ActivityId), Running>>,
+    running: Mutex<RunningAttempts>,
     owners: std::sync::OnceLock<Owners>,
     /// Rung when a slot becomes free, for the claimer.
     pub(crate) freed: tokio::sync::Notify,
@@ -98,7 +101,7 @@ impl ActivityPool {
         runner: Arc<dyn ActivityRunner>,
         store: Arc<dyn Store>,
         clock: Arc<Clock>,
-        (worker, identity): (WorkerId, String),
+        (worker, identity): (WorkerId, Arc<str>),
         slots_max: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -270,7 +273,7 @@ impl ActivityPool {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(RunKey, ActivityId), Running>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, RunningAttempts> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

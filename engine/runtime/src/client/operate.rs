@@ -1,5 +1,7 @@
 //! What operators do to open runs and their activities, and the completion of activities from outside.
 
+use std::sync::Arc;
+
 use dacapo_core::{
     ActivityId, ActivityOutcome, ActivityResult, ActivityToken, Message, MessageBody, Payload, WorkflowId,
     store::SendOutcome,
@@ -66,7 +68,7 @@ impl Client {
             activity_id: token.activity_id,
             attempt: token.attempt,
             started_at: None,
-            identity: self.identity.to_string(),
+            identity: Arc::clone(&self.identity),
             last_heartbeat: None,
             result,
         };

@@ -113,7 +113,7 @@ impl State {
             activity_id: slot.row.activity_id,
             attempt: slot.row.attempt,
             started_at: slot.claim.map(|claim| claim.claimed_at).or(slot.row.state.asynchronous_since),
-            identity: worker.map(|row| row.registration.identity.clone()).unwrap_or_default(),
+            identity: worker.map_or("", |row| row.registration.identity.as_str()).into(),
             last_heartbeat: slot.row.last_heartbeat.clone(),
             result: ActivityResult::TimedOut { timeout },
         })

@@ -134,7 +134,7 @@ impl State {
             activity_id: key.1,
             attempt,
             started_at: slot.claim.take().map(|claim| claim.claimed_at),
-            identity: identity.to_owned(),
+            identity: identity.into(),
             last_heartbeat: slot.row.last_heartbeat.clone(),
             result: ActivityResult::Failed(Failure::lost_attempt(attempt)),
         };

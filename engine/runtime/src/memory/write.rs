@@ -22,7 +22,7 @@ impl State {
         if transition.closes.is_some() && self.has_unread(key, &transition) {
             return WriteOutcome::InboxNotEmpty;
         }
-        self.append(transition, now);
+        self.append(*transition, now);
         WriteOutcome::Applied
     }
 

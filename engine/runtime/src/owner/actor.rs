@@ -49,7 +49,7 @@ pub(super) struct Starting {
     /// Whether the start leaves something in the inbox.
     pub(super) has_mail: bool,
     /// The step that closes the run at once; a start by itself never does.
-    pub(super) then: Option<(Transition, AfterCommit)>,
+    pub(super) then: Option<(Box<Transition>, Box<AfterCommit>)>,
 }
 
 /// What a run is doing.

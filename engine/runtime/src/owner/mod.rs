@@ -20,7 +20,7 @@ mod timers;
 mod watchdog;
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -30,6 +30,7 @@ use std::{
 use dacapo_core::{
     ActivityId, ActivityOutcome, Message, Payload, RunKey, StartWorkflow, Store, Timestamp, WorkerId,
     query::Query,
+    run_map::BuildRunHasher,
     store::{LoadedRun, ReleaseOutcome, StartOutcome, StoreResult, WriteOutcome},
 };
 use tokio::{runtime::Handle, sync::Notify};
@@ -52,7 +53,7 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<Clock>,
     pub(crate) waits: Arc<Waits>,
     pub(crate) worker: WorkerId,
-    pub(crate) identity: String,
+    pub(crate) identity: Arc<str>,
     pub(crate) options: WorkerOptions,
     pub(crate) factory: Arc<dyn ExecutorFactory>,
     pub(crate) pool: Arc<ActivityPool>,
@@ -180,7 +181,7 @@ pub(crate) enum ToOwner {
 #[derive(Clone)]
 pub(crate) struct Owners {
     threads: Arc<[thread::ThreadHandle]>,
-    hasher: RandomState,
+    hasher: BuildRunHasher,
 }
 
 impl Owners {
@@ -188,7 +189,7 @@ impl Owners {
     pub(crate) fn start(context: &Arc<Context>) -> Self {
         let count = context.options.workflow_threads.max(1);
         let threads = (0..count).map(|index| thread::ThreadHandle::start(Arc::clone(context), index)).collect();
-        Self { threads, hasher: RandomState::new() }
+        Self { threads, hasher: BuildRunHasher::default() }
     }
 
     pub(crate) fn threads(&self) -> &[thread::ThreadHandle] {

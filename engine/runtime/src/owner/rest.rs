@@ -34,7 +34,7 @@ impl Owners {
     pub(crate) fn failing(&self) -> Vec<RunKey> {
         let of = |shared: &Shared| -> Vec<RunKey> {
             let state = shared.lock();
-            state.actors.values().filter(|actor| actor.failures > 0).map(Actor::key).collect()
+            state.actors.values().filter(|actor| actor.failures > 0).map(|actor| actor.key()).collect()
         };
         self.threads().iter().flat_map(|thread| of(&thread.shared)).collect()
     }

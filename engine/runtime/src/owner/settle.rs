@@ -170,7 +170,7 @@ impl WorkflowThread {
     fn install(&mut self, state: &mut State, key: RunKey, loaded: LoadedRun, adoption: Adoption, inputs: Vec<Input>) {
         self.executor.evict(key);
         let mut actor = match Actor::loaded(loaded, adoption, self.shared.context.worker) {
-            Ok(actor) => actor,
+            Ok(actor) => Box::new(actor),
             Err(error) => {
                 metrics::counter!("dacapo_corrupt_runs_total").increment(1);
                 tracing::error!(%error, "the run is stopped; look at it with `dacapo show` and `dacapo db verify`");
@@ -221,7 +221,7 @@ impl WorkflowThread {
                 // It may have made a step since it was gathered, and begun an activity: nobody would know of that one.
                 let runs_locals = state.locals.any(*key) && !self.shared.context.is_draining();
                 let may_go = |actor: &Actor| actor.is_idle() && !runs_locals && !self.runs_activities(actor);
-                let may_go = state.actors.get(key).is_some_and(may_go);
+                let may_go = state.actors.get(key).is_some_and(|actor| may_go(actor));
                 let Some(actor) = state.actors.get_mut(key).filter(|_| may_go) else { continue };
                 actor.phase = Phase::Releasing;
                 if let Some(at) = actor.run.timers.values().map(|timer| timer.fire_at).min() {

@@ -1,7 +1,7 @@
 //! A run that this process owns from its first moment: its start and its first step are one write.
 
 use dacapo_core::{
-    ActivityId, Run, RunKey, StartWorkflow,
+    ActivityId, Run, RunKey, StartWorkflow, Transition,
     store::{Reply, StartOutcome, StartWrite, StoreResult},
 };
 use tokio::sync::oneshot;
@@ -35,7 +35,7 @@ impl WorkflowThread {
                 return;
             }
         };
-        let mut actor = Actor::new(run, 1, first.events.clone());
+        let mut actor = Box::new(Actor::new(run, 1, first.events.clone()));
         let has_mail = !first.inbox.is_empty();
         let first = Some(Box::new((request, first)));
         let starting = Starting { first, after: AfterCommit::default(), reply, has_mail, then: None };
@@ -50,18 +50,18 @@ impl WorkflowThread {
         &mut self,
         state: &mut State,
         key: RunKey,
-        step: (dacapo_core::Transition, AfterCommit),
+        next: Box<Transition>,
+        mut after: Box<AfterCommit>,
     ) {
         let context = &self.shared.context;
         let Some(actor) = state.actors.get_mut(&key) else { return };
         let Phase::Starting(starting) = &mut actor.phase else { return };
         let Some(first) = starting.first.take() else { return };
         let (request, mut transition) = *first;
-        let (next, mut after) = step;
         let launch = Launch::take(&mut after, context);
         if next.closes.is_none() {
-            transition = transition.followed_by(next);
-            starting.after = after;
+            transition = transition.followed_by(*next);
+            starting.after = *after;
         } else {
             starting.then = Some((next, after));
         }

@@ -43,7 +43,7 @@ enum Ran {
 
 /// What came of a step.
 enum Made {
-    Step(Box<(Transition, AfterCommit)>),
+    Step(Box<Transition>, Box<AfterCommit>),
     /// The executor does not know the run any more; the inputs are to be given again after it was read.
     StateLost(Vec<Input>),
 }
@@ -104,12 +104,12 @@ impl WorkflowThread {
         }
         let starting = matches!(actor.phase, Phase::Starting(_));
         match made {
-            Made::Step(step) => {
+            Made::Step(transition, after) => {
                 state.actors.insert(key, actor);
                 if starting {
-                    self.submit_start(&mut state, key, *step);
+                    self.submit_start(&mut state, key, transition, after);
                 } else {
-                    self.submit(&mut state, key, step.0, step.1);
+                    self.submit(&mut state, key, transition, after);
                 }
             }
             Made::StateLost(inputs) => {
@@ -122,14 +122,20 @@ impl WorkflowThread {
     }
 
     /// Hands a transition to the store; one without anything to write is committed as it is.
-    pub(super) fn submit(&mut self, state: &mut State, key: RunKey, transition: Transition, mut after: AfterCommit) {
+    pub(super) fn submit(
+        &mut self,
+        state: &mut State,
+        key: RunKey,
+        transition: Box<Transition>,
+        mut after: Box<AfterCommit>,
+    ) {
         let Some(actor) = state.actors.get_mut(&key) else { return };
         if transition.is_empty() {
-            self.committed(state, key, &[], after);
+            self.committed(state, key, &[], *after);
             return;
         }
         let launch = Launch::take(&mut after, &self.shared.context);
-        actor.phase = Phase::Writing(Box::new(after));
+        actor.phase = Phase::Writing(after);
         actor.timers_written.clone_from(&transition.timers);
         let epoch = actor.epoch;
         let sender = self.shared.sender.clone();
@@ -177,7 +183,7 @@ impl WorkflowThread {
         let due = wishes.timed_out || wishes.retry_now || retry_at.is_none_or(|at| at <= turn.now());
         let may_run = due && (!context.is_draining() || locals.any_ended());
         let mut ran = false;
-        if may_run && turn.start_task(&context.identity, context.options.build_id.as_deref()) {
+        if may_run && turn.start_task(Arc::clone(&context.identity), context.options.build_id.as_deref()) {
             *retry_at = None;
             ran = true;
             let from_start = *whole && !*cached;
@@ -207,7 +213,7 @@ impl WorkflowThread {
         updates.extend(inputs.iter().filter_map(as_update).cloned());
         let (transition, after) = self.place(turn, wishes, inputs);
         updates.retain(|update| !transition.consumed.contains(&update.id));
-        Made::Step(Box::new((transition, after)))
+        Made::Step(transition, after)
     }
 
     /// Runs the code and takes its commands.
@@ -253,7 +259,7 @@ impl WorkflowThread {
                 continue;
             }
             match adoption {
-                Adoption::MayHaveBegun => turn.activity_lost(activity_id, &self.shared.context.identity),
+                Adoption::MayHaveBegun => turn.activity_lost(activity_id, Arc::clone(&self.shared.context.identity)),
                 Adoption::NeverBegan => wishes.launches.extend(turn.current_attempt(activity_id)),
             }
         }
@@ -261,7 +267,7 @@ impl WorkflowThread {
 
     /// Decides where the attempts that the step asks for run, here at once or offered to every worker of their queue,
     /// and ends the step.
-    fn place(&self, mut turn: Turn<'_>, wishes: Wishes, inputs: Vec<Input>) -> (Transition, AfterCommit) {
+    fn place(&self, mut turn: Turn<'_>, wishes: Wishes, inputs: Vec<Input>) -> (Box<Transition>, Box<AfterCommit>) {
         let context = &self.shared.context;
         let here = |task: &ActivityTask| {
             context.options.queues.contains(&task.task_queue)
@@ -281,13 +287,13 @@ impl WorkflowThread {
                 "the history grows long: split the work over several workflows"
             );
         }
-        let mut after = AfterCommit {
+        let mut after = Box::new(AfterCommit {
             inputs,
             closes: out.closes,
             launches: wishes.launches,
             locals: wishes.locals,
             ..AfterCommit::default()
-        };
+        });
         after.launches.append(&mut out.attempts);
         after.offered_at = out.activities.iter().filter(|row| !row.claimed_by_owner).map(|row| row.visible_at).min();
         after.result = out.events.last().filter(|_| out.closes.is_some()).and_then(crate::engine::result_of);
@@ -346,7 +352,7 @@ fn is_current(turn: &Turn<'_>, activity_id: u64, attempt: u32) -> bool {
     turn.run().activities.get(&activity_id).is_some_and(|pending| pending.attempt == attempt)
 }
 
-fn take_input(turn: &mut Turn<'_>, input: Input, identity: &str, wishes: &mut Wishes) {
+fn take_input(turn: &mut Turn<'_>, input: Input, identity: &Arc<str>, wishes: &mut Wishes) {
     match input {
         Input::Message(message) => {
             wishes.retry_now |= message.body == MessageBody::RetryWorkflowTask;
@@ -354,7 +360,7 @@ fn take_input(turn: &mut Turn<'_>, input: Input, identity: &str, wishes: &mut Wi
         }
         Input::Outcome(outcome) => turn.activity_outcome(outcome),
         Input::AttemptLost { activity_id, attempt } if is_current(turn, activity_id, attempt) => {
-            turn.activity_lost(activity_id, identity);
+            turn.activity_lost(activity_id, Arc::clone(identity));
         }
         Input::AttemptNeverBegan { activity_id, attempt } if is_current(turn, activity_id, attempt) => {
             turn.offer_activity(activity_id, false);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use dacapo_core::{RunKey, WorkflowType, limits};
+use dacapo_core::{RunKey, WorkflowType, limits, run_map::BuildRunHasher};
 
 use super::{
     Context, Input, ToOwner,
@@ -45,7 +45,7 @@ const STRANGERS_MAX: usize = 1_000;
 pub(super) struct State {
     /// Raised when the thread is given up; one that finds another number than its own ends.
     pub(super) generation: u64,
-    pub(super) actors: HashMap<RunKey, Actor>,
+    pub(super) actors: HashMap<RunKey, Box<Actor>, BuildRunHasher>,
     /// Runs that may have something to do.
     pub(super) dirty: VecDeque<RunKey>,
     pub(super) alarms: Alarms,
@@ -216,7 +216,7 @@ impl WorkflowThread {
             ToOwner::Input(key, input) => give(state, key, input),
             ToOwner::LocalEnded { key, activity_id, id, ended } => {
                 let awaited = state.locals.ended(key, activity_id, id, ended);
-                if awaited && state.actors.get(&key).is_some_and(Actor::may_step) {
+                if awaited && state.actors.get(&key).is_some_and(|actor| actor.may_step()) {
                     state.dirty.push_back(key);
                 }
             }

@@ -8,6 +8,7 @@ use std::{
 use dacapo_core::{
     Event, EventKind, RunKey, Transition, WorkerId,
     limits::FLUSH_ITEMS_MAX,
+    run_map::BuildRunHasher,
     store::{RunWrite, StoreError, WriteOutcome},
     transition::ProblemChange,
 };
@@ -65,13 +66,17 @@ const APPEND_LEAN: &str = "SELECT applied, unconsumed, woken FROM dacapo.append_
 /// A transition with its JSON.
 #[derive(Debug)]
 pub(super) struct Encoded {
-    pub(super) transition: Transition,
+    pub(super) transition: Box<Transition>,
     pub(super) owner: Option<WorkerId>,
     pub(super) owner_epoch: i32,
+    /// The id of the event that comes after those of the transition, which are in `events` only.
+    pub(super) next_event_id: i64,
     pub(super) events: Option<Vec<u8>>,
     pub(super) problem: Option<Vec<u8>>,
     rows: EncodedRows,
     between: Option<Box<EncodedBetween>>,
+    /// How it completes its run, where a hint can say it in full.
+    end: Option<End>,
 }
 
 impl Encoded {
@@ -80,15 +85,18 @@ impl Encoded {
         Self::new(write.transition, Some(write.owner), write.owner_epoch)
     }
 
-    fn new(mut transition: Transition, owner: Option<WorkerId>, owner_epoch: i32) -> Self {
+    fn new(mut transition: Box<Transition>, owner: Option<WorkerId>, owner_epoch: i32) -> Self {
         let rows = EncodedRows::new(&mut transition);
         let between = EncodedBetween::new(&mut transition);
         let events = (!transition.events.is_empty()).then(|| history_row(&transition));
+        let (next_event_id, end) = (transition.next_event_id(), transition.events.last().and_then(end));
+        // They are in the row now, and freed at the least cost by the thread that made them.
+        transition.events = Vec::new();
         let problem = match &transition.problem {
             ProblemChange::Set(problem) => Some(json(problem)),
             ProblemChange::Keep | ProblemChange::Clear => None,
         };
-        Self { transition, owner, owner_epoch, events, problem, rows, between }
+        Self { transition, owner, owner_epoch, next_event_id, events, problem, rows, between, end }
     }
 
     /// Whether it has nothing but history, as most have: [`lone`] can write it.
@@ -99,7 +107,7 @@ impl Encoded {
     /// What others are to hear of one that closes its run.
     fn news(&self) -> Option<Notification> {
         self.transition.closes?;
-        Some(Hints::say_closed(self.transition.key, self.transition.events.last().and_then(end)))
+        Some(Hints::say_closed(self.transition.key, self.end.clone()))
     }
 }
 
@@ -137,9 +145,9 @@ impl Append {
     fn hint(&self, work: &Encoded, told: bool) {
         let transition = &work.transition;
         if told {
-            self.hints.closed_here(transition.key, transition.events.last().and_then(end));
+            self.hints.closed_here(transition.key, work.end.clone());
         } else if transition.closes.is_some() {
-            match transition.events.last().and_then(end) {
+            match work.end.clone() {
                 Some(end) => self.hints.ended(transition.key, end),
                 None => self.hints.closed(transition.key),
             }
@@ -219,7 +227,7 @@ fn end(event: &Event) -> Option<End> {
 
 /// Takes up to a flush of items, at most one of each run; what is held back keeps its place.
 pub(super) fn take_one_per_run<I>(queue: &mut VecDeque<I>, key: impl Fn(&I) -> RunKey) -> Vec<I> {
-    let mut runs = HashSet::with_capacity(queue.len().min(FLUSH_ITEMS_MAX));
+    let mut runs = HashSet::with_capacity_and_hasher(queue.len().min(FLUSH_ITEMS_MAX), BuildRunHasher::default());
     let mut taken = Vec::with_capacity(queue.len().min(FLUSH_ITEMS_MAX));
     let mut held = Vec::new();
     while taken.len() < FLUSH_ITEMS_MAX {
@@ -251,7 +259,7 @@ fn hint_between(transition: &Transition, between: &EncodedBetween, hints: &Hints
 /// to tell after the commit is in `unsaid`.
 pub(crate) async fn flush_transition(
     connection: &mut PgConnection,
-    transition: Transition,
+    transition: Box<Transition>,
     owner: Option<WorkerId>,
     owner_epoch: i32,
     unsaid: &Hints,
@@ -270,8 +278,8 @@ async fn flush(connection: &mut PgConnection, items: &[&Encoded], hints: &Hints)
     {
         return Ok(vec![lone::append(connection, item, None).await?]);
     }
-    let between = BetweenArrays::gather(items.iter().map(|item| (&item.transition, item.between.as_deref())));
-    let graves = Graves::gather(items.iter().map(|item| &item.transition));
+    let between = BetweenArrays::gather(items.iter().map(|item| (&*item.transition, item.between.as_deref())));
+    let graves = Graves::gather(items.iter().map(|item| &*item.transition));
     let between = between.or_else(|| graves.as_ref().map(|_| BetweenArrays::default()));
     let (mut statement, mut arguments) = arguments(items, between.as_ref()).map_err(sqlx::Error::Encode)?;
     if let Some(graves) = &graves {
@@ -319,7 +327,7 @@ fn arguments(
     arguments.add(items.iter().map(|item| item.owner.map(|owner| owner.0)).collect::<Vec<_>>())?;
     arguments.add(items.iter().map(|item| item.owner_epoch).collect::<Vec<_>>())?;
     arguments.add(transitions().map(|t| t.first_event_id).collect::<Vec<_>>())?;
-    arguments.add(transitions().map(Transition::next_event_id).collect::<Vec<_>>())?;
+    arguments.add(items.iter().map(|item| item.next_event_id).collect::<Vec<_>>())?;
     arguments.add(transitions().map(|t| t.signals as i64).collect::<Vec<_>>())?;
     arguments.add(items.iter().map(|item| item.events.as_deref()).collect::<Vec<_>>())?;
     arguments.add(transitions().map(|t| i16::from(t.problem != ProblemChange::Keep)).collect::<Vec<_>>())?;

@@ -139,7 +139,7 @@ pub(super) async fn append(
 }
 
 fn append_arguments(item: &Encoded, news: Option<Notification>) -> Result<PgArguments, BoxDynError> {
-    let Encoded { transition, owner, owner_epoch, events, problem, .. } = item;
+    let Encoded { transition, owner, owner_epoch, next_event_id, events, problem, .. } = item;
     let mut arguments = PgArguments::default();
     arguments.reserve(12, events.as_ref().map_or(0, Vec::len) + 256);
     arguments.add(transition.key.shard.0)?;
@@ -147,7 +147,7 @@ fn append_arguments(item: &Encoded, news: Option<Notification>) -> Result<PgArgu
     arguments.add(owner.map(|owner| owner.0))?;
     arguments.add(owner_epoch)?;
     arguments.add(transition.first_event_id)?;
-    arguments.add(transition.next_event_id())?;
+    arguments.add(next_event_id)?;
     arguments.add(transition.signals as i64)?;
     arguments.add(events.as_deref())?;
     match transition.closes {

@@ -29,7 +29,7 @@ fn report_of(worker: WorkerId, claimed: &ClaimedActivity) -> ActivityReport {
         activity_id: claimed.claim.activity_id,
         attempt: claimed.claim.attempt,
         started_at: None,
-        identity: "other@2".to_owned(),
+        identity: "other@2".into(),
         last_heartbeat: None,
         result: ActivityResult::Completed(payload("\"value\"")),
     };

@@ -132,7 +132,12 @@ pub(crate) async fn start(store: &PgStore, request: StartWorkflow) -> StartOutco
     start_as(store, request, None).await.unwrap()
 }
 
-pub(crate) async fn write(store: &PgStore, owner: WorkerId, owner_epoch: i32, transition: Transition) -> WriteOutcome {
+pub(crate) async fn write(
+    store: &PgStore,
+    owner: WorkerId,
+    owner_epoch: i32,
+    transition: Box<Transition>,
+) -> WriteOutcome {
     let (reply, answer) = oneshot::channel();
     let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
     store.write(RunWrite { owner, owner_epoch, transition }, reply);
@@ -218,7 +223,12 @@ impl Owned {
     }
 
     /// Runs the workflow task over what is new, with these commands.
-    pub(crate) async fn step(&mut self, store: &PgStore, messages: Vec<Message>, commands: Vec<Command>) -> Transition {
+    pub(crate) async fn step(
+        &mut self,
+        store: &PgStore,
+        messages: Vec<Message>,
+        commands: Vec<Command>,
+    ) -> Box<Transition> {
         let at = now(store).await;
         let mut turn = Turn::begin(&mut self.run, at);
         for message in messages {
@@ -230,12 +240,12 @@ impl Owned {
         turn.finish()
     }
 
-    pub(crate) async fn write(&self, store: &PgStore, transition: Transition) -> WriteOutcome {
-        write(store, self.worker, self.epoch, transition).await
+    pub(crate) async fn write(&self, store: &PgStore, transition: impl Into<Box<Transition>>) -> WriteOutcome {
+        write(store, self.worker, self.epoch, transition.into()).await
     }
 
     /// Makes a transition of whatever a step does.
-    pub(crate) async fn turn(&mut self, store: &PgStore, act: impl FnOnce(&mut Turn<'_>)) -> Transition {
+    pub(crate) async fn turn(&mut self, store: &PgStore, act: impl FnOnce(&mut Turn<'_>)) -> Box<Transition> {
         let at = now(store).await;
         let mut turn = Turn::begin(&mut self.run, at);
         act(&mut turn);

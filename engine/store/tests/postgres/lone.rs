@@ -23,7 +23,7 @@ struct Write {
     name: &'static str,
     owned: Owned,
     epoch: i32,
-    transition: Transition,
+    transition: Box<Transition>,
 }
 
 /// One run for each thing that can become of a write.

@@ -202,7 +202,7 @@ async fn an_activity_result_whose_answer_was_lost_is_recorded_once() {
             activity_id,
             attempt: 1,
             started_at: None,
-            identity: if activity_id == 1 { "the first" } else { "the second" }.to_owned(),
+            identity: if activity_id == 1 { "the first" } else { "the second" }.into(),
             last_heartbeat: None,
             result: ActivityResult::Completed(payload("1")),
         };

@@ -26,7 +26,7 @@ async fn a_write_under_another_epoch_or_place_is_fenced_out() {
     let mut owned = waiting_run(store, worker, "a").await;
     let step = owned.step(store, vec![signal("x")], vec![]).await;
     assert!(matches!(write(store, worker, owned.epoch + 1, step.clone()).await, WriteOutcome::Fenced));
-    let mut moved = Transition { first_event_id: step.first_event_id + 1, ..step.clone() };
+    let mut moved = Transition { first_event_id: step.first_event_id + 1, ..*step.clone() };
     moved.events.iter_mut().for_each(|event| event.event_id += 1);
     assert!(matches!(owned.write(store, moved).await, WriteOutcome::Fenced));
     let stranger = registration().worker;

@@ -302,8 +302,8 @@ proptest! {
             match &mut event.event {
                 EventKind::WorkflowExecutionStarted(it) => it.identity.clone_from(identity),
                 EventKind::WorkflowExecutionSignaled(it) => it.identity.clone_from(identity),
-                EventKind::WorkflowTaskStarted(it) => it.identity.clone_from(identity),
-                EventKind::ActivityTaskStarted(it) => it.identity.clone_from(identity),
+                EventKind::WorkflowTaskStarted(it) => it.identity = identity.as_str().into(),
+                EventKind::ActivityTaskStarted(it) => it.identity = identity.as_str().into(),
                 _ => {}
             }
         }

@@ -174,7 +174,7 @@ fn a_run_is_not_ended_over_what_its_code_has_not_seen() {
     assert_eq!(refused.cause, WorkflowTaskFailedCause::UnhandledCommand);
     turn.fail_task(refused.cause, Failure::application("UnhandledCommand", refused.problem), 1);
     let transition = turn.finish();
-    story.write(transition);
+    story.write(*transition);
     let story = story.quiet().task(vec![complete()]);
     check(
         &story,

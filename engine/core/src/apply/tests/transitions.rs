@@ -10,7 +10,7 @@ fn joined(first: impl FnOnce(&mut Turn<'_>), second: impl FnOnce(&mut Turn<'_>))
     let transition = turn.finish();
     let mut turn = Turn::begin(&mut run, START.plus_ms(9_000));
     second(&mut turn);
-    transition.followed_by(turn.finish())
+    transition.followed_by(*turn.finish())
 }
 
 fn task(commands: Vec<Command>) -> impl FnOnce(&mut Turn<'_>) {

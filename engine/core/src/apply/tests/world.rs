@@ -152,7 +152,7 @@ impl World {
         let transition = turn.finish();
         let successor = transition.successor.clone();
         place.story.run = run;
-        place.story.write(transition);
+        place.story.write(*transition);
         if place.story.run.status != crate::RunStatus::Running {
             let id = place.story.run.started.workflow_id.as_str().to_owned();
             self.open.remove(&id);
