@@ -326,14 +326,13 @@ impl Instance {
         if let Some(made) = self.span.take().filter(|(made_for, _)| *made_for == attempt) {
             return made;
         }
-        let mut buffer = uuid::Uuid::encode_buffer();
         // An error span, so that the ids stand beside every event that is logged at all.
         let span = tracing::error_span!(
             "workflow",
-            namespace = self.started.namespace.as_str(),
-            workflow_type = self.started.workflow_type.as_str(),
-            workflow_id = self.started.workflow_id.as_str(),
-            run_id = &*self.started.run_id.0.hyphenated().encode_lower(&mut buffer),
+            namespace = %self.started.namespace,
+            workflow_type = %self.started.workflow_type,
+            workflow_id = %self.started.workflow_id,
+            run_id = %self.started.run_id,
             attempt,
             correlation_id = self.started.correlation_id.as_str(),
         );
