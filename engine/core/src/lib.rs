@@ -24,7 +24,7 @@ pub mod payload;
 pub mod query;
 pub mod retry;
 pub mod run;
-pub mod run_map;
+pub mod run_hash;
 pub mod start;
 pub mod store;
 pub mod time;

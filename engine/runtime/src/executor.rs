@@ -196,7 +196,7 @@ impl ClaimedAttempt {
             activity_id: self.claim.activity_id,
             attempt: self.claim.attempt,
             started_at: Some(self.started_at),
-            identity: self.identity.clone(),
+            identity: Arc::clone(&self.identity),
             last_heartbeat: None,
             result: ActivityResult::Completed(result),
         };

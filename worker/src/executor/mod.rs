@@ -23,7 +23,7 @@ mod words;
 
 use std::{collections::HashMap, sync::Arc};
 
-use dacapo_core::{RunKey, WorkflowType, event::WorkflowTaskFailedCause, run_map::BuildRunHasher};
+use dacapo_core::{RunKey, WorkflowType, event::WorkflowTaskFailedCause, run_hash::BuildRunHasher};
 use dacapo_runtime::{Activated, Activation, Executor, ExecutorFactory, Queried, QueryActivation};
 
 pub(crate) use self::verify::{Prefixes, Verified, verify};

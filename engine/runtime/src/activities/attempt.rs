@@ -99,7 +99,7 @@ impl Attempt {
                 store: Arc::clone(&self.pool.store),
                 worker: self.pool.worker,
                 claim,
-                identity: self.pool.identity.clone(),
+                identity: Arc::clone(&self.pool.identity),
                 started_at,
                 recorded: AtomicBool::new(false),
             })),
@@ -150,7 +150,7 @@ impl Attempt {
             activity_id: self.task.activity_id,
             attempt: self.task.attempt,
             started_at,
-            identity: self.pool.identity.clone(),
+            identity: Arc::clone(&self.pool.identity),
             last_heartbeat,
             result,
         };

@@ -17,7 +17,7 @@ use std::{
 
 use dacapo_core::{
     ActivityId, ActivityOutcome, ActivityType, Payload, RunKey, Store, WorkerId,
-    run_map::BuildRunHasher,
+    run_hash::BuildRunHasher,
     store::{ActivityClaimRef, ClaimedActivity, LoadedRun},
     transition::ActivityTask,
 };

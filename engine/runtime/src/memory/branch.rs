@@ -32,7 +32,7 @@ impl State {
                 let problem = format!("run {} ends without the run that takes its place", source.run_id);
                 return Err(StoreError::Corrupt { problem });
             };
-            self.append(*transition, now);
+            self.append(transition, now);
             if owner.is_some() {
                 self.hints.push(Hint::Replaced(vec![source]));
             }

@@ -62,7 +62,7 @@ impl State {
             turn.message(message);
         }
         turn.message(Message { id, body });
-        self.append(*turn.finish(), now);
+        self.append(turn.finish(), now);
         Ok(())
     }
 

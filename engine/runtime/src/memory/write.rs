@@ -22,7 +22,7 @@ impl State {
         if transition.closes.is_some() && self.has_unread(key, &transition) {
             return WriteOutcome::InboxNotEmpty;
         }
-        self.append(*transition, now);
+        self.append(transition, now);
         WriteOutcome::Applied
     }
 
@@ -32,7 +32,7 @@ impl State {
     }
 
     /// Makes a transition true that was let through.
-    pub(super) fn append(&mut self, mut transition: Transition, now: Timestamp) {
+    pub(super) fn append(&mut self, mut transition: Box<Transition>, now: Timestamp) {
         let key = transition.key;
         let Some(run) = self.open.get_mut(&key) else { return };
         let owner_epoch = run.owner_epoch;

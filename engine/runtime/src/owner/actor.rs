@@ -44,7 +44,7 @@ pub(super) struct AfterCommit {
 pub(super) struct Starting {
     /// The request and its own transition, until they are handed to the store.
     pub(super) first: Option<Box<(StartWorkflow, Transition)>>,
-    pub(super) after: AfterCommit,
+    pub(super) after: Box<AfterCommit>,
     pub(super) reply: oneshot::Sender<StoreResult<StartOutcome>>,
     /// Whether the start leaves something in the inbox.
     pub(super) has_mail: bool,

@@ -30,7 +30,7 @@ use std::{
 use dacapo_core::{
     ActivityId, ActivityOutcome, Message, Payload, RunKey, StartWorkflow, Store, Timestamp, WorkerId,
     query::Query,
-    run_map::BuildRunHasher,
+    run_hash::BuildRunHasher,
     store::{LoadedRun, ReleaseOutcome, StartOutcome, StoreResult, WriteOutcome},
 };
 use tokio::{runtime::Handle, sync::Notify};
@@ -181,7 +181,6 @@ pub(crate) enum ToOwner {
 #[derive(Clone)]
 pub(crate) struct Owners {
     threads: Arc<[thread::ThreadHandle]>,
-    hasher: BuildRunHasher,
 }
 
 impl Owners {
@@ -189,7 +188,7 @@ impl Owners {
     pub(crate) fn start(context: &Arc<Context>) -> Self {
         let count = context.options.workflow_threads.max(1);
         let threads = (0..count).map(|index| thread::ThreadHandle::start(Arc::clone(context), index)).collect();
-        Self { threads, hasher: BuildRunHasher::default() }
+        Self { threads }
     }
 
     pub(crate) fn threads(&self) -> &[thread::ThreadHandle] {
@@ -270,7 +269,8 @@ impl Owners {
     }
 
     fn thread(&self, run: RunKey) -> &thread::ThreadHandle {
-        &self.threads[self.hasher.hash_one(run.run_id) as usize % self.threads.len()]
+        let hash = BuildRunHasher::default().hash_one(run.run_id);
+        &self.threads[hash as usize % self.threads.len()]
     }
 }
 

@@ -40,7 +40,7 @@ impl WorkflowThread {
         match outcome {
             WriteOutcome::Applied => {
                 let timers = std::mem::take(&mut actor.timers_written);
-                self.committed(state, key, &timers, *after);
+                self.committed(state, key, &timers, after);
             }
             WriteOutcome::Fenced => {
                 tracing::info!(run_id = %key.run_id, "the run is not this process's any more; it is dropped");
@@ -68,7 +68,7 @@ impl WorkflowThread {
     }
 
     /// Does what was to happen after the commit.
-    pub(super) fn committed(&mut self, state: &mut State, key: RunKey, timers: &[TimerRow], after: AfterCommit) {
+    pub(super) fn committed(&mut self, state: &mut State, key: RunKey, timers: &[TimerRow], after: Box<AfterCommit>) {
         let context = &self.shared.context;
         let Some(actor) = state.actors.get_mut(&key) else { return };
         if let Some(status) = after.closes {

@@ -38,7 +38,7 @@ impl WorkflowThread {
         let mut actor = Box::new(Actor::new(run, 1, first.events.clone()));
         let has_mail = !first.inbox.is_empty();
         let first = Some(Box::new((request, first)));
-        let starting = Starting { first, after: AfterCommit::default(), reply, has_mail, then: None };
+        let starting = Starting { first, after: Box::default(), reply, has_mail, then: None };
         actor.phase = Phase::Starting(Box::new(starting));
         state.actors.insert(key, actor);
         context.owned.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl WorkflowThread {
         let launch = Launch::take(&mut after, context);
         if next.closes.is_none() {
             transition = transition.followed_by(*next);
-            starting.after = *after;
+            starting.after = after;
         } else {
             starting.then = Some((next, after));
         }

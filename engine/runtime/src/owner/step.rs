@@ -131,7 +131,7 @@ impl WorkflowThread {
     ) {
         let Some(actor) = state.actors.get_mut(&key) else { return };
         if transition.is_empty() {
-            self.committed(state, key, &[], *after);
+            self.committed(state, key, &[], after);
             return;
         }
         let launch = Launch::take(&mut after, &self.shared.context);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use dacapo_core::{RunKey, WorkflowType, limits, run_map::BuildRunHasher};
+use dacapo_core::{RunKey, WorkflowType, limits, run_hash::BuildRunHasher};
 
 use super::{
     Context, Input, ToOwner,

@@ -8,7 +8,7 @@ use std::{
 use dacapo_core::{
     Event, EventKind, RunKey, Transition, WorkerId,
     limits::FLUSH_ITEMS_MAX,
-    run_map::BuildRunHasher,
+    run_hash::BuildRunHasher,
     store::{RunWrite, StoreError, WriteOutcome},
     transition::ProblemChange,
 };

@@ -1,10 +1,9 @@
-//! Hashing of runs for maps that hot paths look into.
+//! Hashing of runs, for maps that hot paths look into.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Makes hashers for maps whose keys are or begin with a [`RunKey`](crate::RunKey) or a [`RunId`](crate::RunId): a tenth
-/// of what the default costs, and no protection from keys that somebody chooses to collide. Run ids are made by the
-/// engine.
+/// Makes hashers for maps whose keys are or begin with a [`RunKey`](crate::RunKey) or a [`RunId`](crate::RunId). Unlike
+/// the default they do not protect from keys that somebody chooses to collide; run ids are made by the engine.
 pub type BuildRunHasher = BuildHasherDefault<RunHasher>;
 
 /// Hashes run keys: their uuids differ in random bits already, so that mixing the words is enough.
