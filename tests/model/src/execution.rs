@@ -76,6 +76,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) changed: &'a BTreeMap<RowKey, Change>,
     /// Locks of the other transactions.
     pub(crate) others: Vec<(SessionId, RowKey, LockMode)>,
+    /// What the statements before it in its transaction have locked.
+    pub(crate) locked_before: &'a [Taken],
     /// What this statement has locked before; it grows.
     pub(crate) taken: Vec<Taken>,
     /// The next entry of `taken` to be replayed.
@@ -189,6 +191,11 @@ impl Execution<'_> {
             self.writes.push(Write::Delete(key));
         }
         Ok(())
+    }
+
+    /// Tells whether a statement before this one, in the same transaction, has locked a row.
+    pub(crate) fn has_locked(&self, key: RowKey) -> bool {
+        self.locked_before.iter().any(|taken| taken.key == key && taken.mode.is_some())
     }
 
     /// Adds a change that needs no lock of its own.

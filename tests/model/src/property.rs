@@ -98,7 +98,10 @@ fn dense(tables: &Tables, run: RunId) -> bool {
     }
     let closing = tables.events(run).position(|event| event == Event::Closed);
     match tables.runs.get(&run) {
-        Some(row) => row.next == next && closing.is_none(),
+        Some(row) => {
+            let counted = if row.owner.is_some() { row.next <= next } else { row.next == next };
+            counted && closing.is_none()
+        }
         None => tables.closed.contains(&run) && closing == Some(usize::from(next) - 2),
     }
 }

@@ -30,8 +30,8 @@ pub enum Removal {
     AppendWithoutOwner,
     /// Rule 3: append is fenced by the owner's id alone.
     AppendWithoutEpoch,
-    /// Rule 3: append is not fenced by `next_event_id`.
-    AppendWithoutNextEventId,
+    /// Rule 3: a process sends the next transition of a run before it knows what became of the last one.
+    WriteBeforeAnswer,
     /// Rule 3: append deletes every inbox row of the run.
     DeleteInboxByRun,
     /// Rule 3: inbox rows are deleted whether or not the fence let the run through.
@@ -58,6 +58,8 @@ pub enum Removal {
     HeartbeatAfterLapse,
     /// Rule 6: take-over writes no ready row.
     TakeOverWithoutReady,
+    /// Rule 6: take-over notes how far a history has come before it has locked the run.
+    TakeOverInOneStatement,
     /// Rule 6: a batch of take-over that finds nothing unlocked ends it.
     EmptyBatchEndsTakeOver,
     /// Rule 6: take-over gives activities back with their old token.
@@ -122,11 +124,13 @@ pub enum Removal {
     GiveUntakenWithoutNextEventId,
     /// Rule 18: giving back what was not taken writes no ready row.
     GiveUntakenWithoutReady,
+    /// Rule 18: giving back what was not taken asks the history before it has locked the run.
+    GiveUntakenInOneStatement,
 }
 
 impl Removal {
     /// Lists every removal, in the order of the rules.
-    pub const ALL: [Removal; 58] = [
+    pub const ALL: [Removal; 60] = [
         Removal::SendWithoutKeyShare,
         Removal::ClosedWithoutSearch,
         Removal::CompleteTaskFirst,
@@ -139,7 +143,7 @@ impl Removal {
         Removal::ReleaseWithLocalActivity,
         Removal::AppendWithoutOwner,
         Removal::AppendWithoutEpoch,
-        Removal::AppendWithoutNextEventId,
+        Removal::WriteBeforeAnswer,
         Removal::DeleteInboxByRun,
         Removal::DeleteInboxUnfenced,
         Removal::RetryRowUnfenced,
@@ -153,6 +157,7 @@ impl Removal {
         Removal::HeartbeatOfTheDead,
         Removal::HeartbeatAfterLapse,
         Removal::TakeOverWithoutReady,
+        Removal::TakeOverInOneStatement,
         Removal::EmptyBatchEndsTakeOver,
         Removal::GiveBackWithOldToken,
         Removal::ReReadInsteadOfFence,
@@ -185,6 +190,7 @@ impl Removal {
         Removal::GiveUntakenWithoutOwner,
         Removal::GiveUntakenWithoutNextEventId,
         Removal::GiveUntakenWithoutReady,
+        Removal::GiveUntakenInOneStatement,
     ];
 }
 

@@ -20,8 +20,6 @@ pub(crate) struct ProcessPlan {
     pub(crate) mortal: bool,
     /// Runs that it starts.
     pub(crate) starts: Vec<RunId>,
-    /// Whether its second transition is sent before the answer to the first.
-    pub(crate) pipelines: bool,
 }
 
 /// Says when the workflow code ends a run.

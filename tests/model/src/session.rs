@@ -102,6 +102,7 @@ fn run(rules: Rules, tables: &Arc<Tables>, sessions: &Sessions, id: SessionId, m
         now: tables,
         changed,
         others: held(sessions, id),
+        locked_before: &session.taken[..start],
         taken: session.taken[start..].to_vec(),
         cursor: 0,
         acquired: false,

@@ -55,6 +55,7 @@ pub(crate) struct Batch {
 pub(crate) struct Run {
     pub(crate) owner: Option<WorkerId>,
     pub(crate) epoch: u8,
+    /// The next event, if the run has no owner; of one that has, the history alone says it, and this lags behind.
     pub(crate) next: u8,
 }
 
@@ -200,6 +201,11 @@ impl Tables {
         self.history.get(&run).into_iter().flatten().flat_map(|batch| batch.events.iter().copied())
     }
 
+    /// Gives the next event of a run, as its history says.
+    pub(crate) fn next(&self, run: RunId) -> u8 {
+        self.history.get(&run).and_then(|batches| batches.last()).map_or(1, Batch::next)
+    }
+
     /// Counts how often an event is recorded.
     pub(crate) fn count(&self, run: RunId, event: Event) -> usize {
         self.events(run).filter(|recorded| *recorded == event).count()
@@ -213,6 +219,13 @@ impl Tables {
     /// Iterates over the messages that wait for a run.
     pub(crate) fn waiting(&self, run: RunId) -> impl Iterator<Item = Message> {
         self.inbox.iter().filter(move |(to, _)| *to == run).map(|(_, message)| *message)
+    }
+}
+
+impl Batch {
+    /// Gives the event that comes after those of the batch.
+    pub(crate) fn next(&self) -> u8 {
+        self.first + self.events.len() as u8
     }
 }
 

@@ -34,6 +34,7 @@ const DENSE: &str = "history is dense and agrees with its run";
 const EPOCHS: &str = "owner epochs never decrease along a history";
 const OWNER_WRITES: &str = "only the owner writes";
 const UNWRITTEN: &str = "what was concluded to be unwritten stays unwritten";
+const COLLIDES: &str = "no statement fails on a key of history";
 const OPEN: &str = "nothing points at a run that is not open";
 const CONSERVED: &str = "an open run is owned, or ready, or has nothing to do";
 const REPLACED: &str = "a replacement opens when what it replaces closes";
@@ -61,7 +62,7 @@ fn caught(removal: Removal) -> Option<(Scenario, &'static str)> {
         Removal::ReleaseWithLocalActivity => (s::release_beside_flush(), CONSERVED),
         Removal::AppendWithoutOwner => (s::zombie(), OWNER_WRITES),
         Removal::AppendWithoutEpoch => (s::lost_answers(), UNWRITTEN),
-        Removal::AppendWithoutNextEventId => (s::pipeline(), DENSE),
+        Removal::WriteBeforeAnswer => (s::pipeline(), DENSE),
         Removal::DeleteInboxByRun => (s::send_and_release(), ACKNOWLEDGED),
         Removal::DeleteInboxUnfenced => (s::zombie(), ACKNOWLEDGED),
         Removal::RetryRowUnfenced => (s::zombie_attempt(), BEGINS),
@@ -73,6 +74,7 @@ fn caught(removal: Removal) -> Option<(Scenario, &'static str)> {
         Removal::MarkDeadWithoutLock => (s::late_claim(), CONSERVED),
         Removal::HeartbeatOfTheDead => (s::only_worker(), TOLD),
         Removal::TakeOverWithoutReady => (s::zombie(), DONE),
+        Removal::TakeOverInOneStatement => (s::zombie(), DENSE),
         Removal::EmptyBatchEndsTakeOver => (s::zombie_batch(), CONSERVED),
         Removal::GiveBackWithOldToken => (s::remote_activity(), CLAIMER),
         Removal::ReReadInsteadOfFence => (s::lost_answers(), UNWRITTEN),
@@ -80,7 +82,7 @@ fn caught(removal: Removal) -> Option<(Scenario, &'static str)> {
         Removal::NeverCompare => (s::lost_claim(), DONE),
         Removal::CompareByRun => (s::late_take(), DONE),
         Removal::FoldWithoutIds => (s::lost_answers(), TWICE),
-        Removal::LoadOnClaimSnapshot => (s::stale_load(), TWICE),
+        Removal::LoadOnClaimSnapshot => (s::stale_load(), COLLIDES),
         Removal::LoadInTwoReads => (s::load_and_result(), ACKNOWLEDGED),
         Removal::SecondAttemptWithoutRow | Removal::AttemptsUncounted => (s::attempts(), BEGINS),
         Removal::MoverWaits => (s::timer(), CIRCLE),
@@ -101,6 +103,7 @@ fn caught(removal: Removal) -> Option<(Scenario, &'static str)> {
         Removal::GiveUntakenWithoutOwner => (s::late_hand(), OWNER_WRITES),
         Removal::GiveUntakenWithoutNextEventId => (s::untaken(), GIVEN_UP),
         Removal::GiveUntakenWithoutReady => (s::handed(), DONE),
+        Removal::GiveUntakenInOneStatement => (s::untaken(), GIVEN_UP),
         Removal::EpochKept | Removal::HeartbeatAfterLapse | Removal::TakeWithoutOwner | Removal::NeverTake => {
             return None;
         }

@@ -74,7 +74,7 @@ impl Process {
                     *attempt = Attempt::Announced(1);
                 }
             }
-            runs.insert(*id, Held { epoch: row.epoch, next: row.next, memory, need: Need::Nothing });
+            runs.insert(*id, Held { epoch: row.epoch, next: tables.next(*id), memory, need: Need::Nothing });
         }
         Process {
             id: plan.id,
@@ -115,7 +115,7 @@ impl Process {
         if self.transitions(world, model, place, None).is_some() {
             moves.push(ProcessMove::Flush);
         }
-        let blocked = world.waits(caller, |statement| blocks(plan, statement));
+        let blocked = world.waits(caller, |statement| blocks(model.rules, plan, statement));
         let takes = world.waits(caller, |statement| matches!(statement, Statement::Take { .. }));
         let handed = tables.handed.values().any(|handed| handed.worker == self.id);
         if handed && !takes && (plan.takes_beside || !blocked) && !model.rules.lacks(Removal::NeverTake) {
@@ -212,7 +212,7 @@ impl Process {
     fn transitions(&self, world: &World, model: &Protocol, place: u8, closing: Option<RunId>) -> Option<Vec<Item>> {
         let scenario = &model.scenario;
         let plan = &scenario.processes[usize::from(place)];
-        if world.waits(Caller::Worker(place), |statement| blocks(plan, statement)) {
+        if world.waits(Caller::Worker(place), |statement| blocks(model.rules, plan, statement)) {
             return None;
         }
         // The order of arrival, of which the worst is the one that is not sorted.
@@ -286,7 +286,7 @@ impl Process {
                     *world.ghost.begun.entry(activity).or_default() += 1;
                 }
             }
-            if model.scenario.processes[usize::from(place)].pipelines {
+            if model.rules.lacks(Removal::WriteBeforeAnswer) {
                 held.applied(item);
             }
         }
@@ -306,11 +306,11 @@ impl Process {
 }
 
 /// Tells whether a statement on its way keeps a process from sending another.
-fn blocks(plan: &ProcessPlan, statement: &Statement) -> bool {
+fn blocks(rules: Rules, plan: &ProcessPlan, statement: &Statement) -> bool {
     match statement {
         Statement::Heartbeat { .. } | Statement::Took { .. } => false,
         Statement::Take { .. } => !plan.takes_beside,
-        Statement::Flush { .. } => !plan.pipelines,
+        Statement::Flush { .. } => !rules.lacks(Removal::WriteBeforeAnswer),
         _ => true,
     }
 }

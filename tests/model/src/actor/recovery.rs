@@ -57,9 +57,8 @@ impl Process {
                 process.letters.retain(|letter| !messages.contains(letter));
             }
             (Statement::Flush { items, .. }, Answer::Flushed(verdicts)) => {
-                let pipelines = scenario.processes[usize::from(place)].pipelines;
                 for (item, verdict) in items.iter().zip(verdicts) {
-                    process.flushed(rules, pipelines, item, verdict);
+                    process.flushed(rules, item, verdict);
                 }
             }
             (Statement::Flush { items, .. }, Answer::Collision) => {
@@ -109,8 +108,9 @@ impl Process {
         self.taken(rules, ClaimedRun { run, epoch: 1, next: 2, loaded });
     }
 
-    fn flushed(&mut self, rules: Rules, pipelines: bool, item: &Item, verdict: Verdict) {
+    fn flushed(&mut self, rules: Rules, item: &Item, verdict: Verdict) {
         let Some(held) = self.runs.get_mut(&item.run) else { return };
+        let pipelines = rules.lacks(Removal::WriteBeforeAnswer);
         match verdict {
             Verdict::Applied => {
                 if rules.lacks(Removal::SendFromMemory) {
@@ -197,7 +197,7 @@ impl Process {
     pub(super) fn compare(&mut self, rules: Rules, tables: &Tables) {
         let unknown: Vec<(RunId, Run)> = self.unknown(rules, tables).collect();
         for (run, row) in unknown {
-            self.runs.insert(run, Held::unloaded(row.epoch, row.next));
+            self.runs.insert(run, Held::unloaded(row.epoch, tables.next(run)));
         }
     }
 
@@ -206,7 +206,9 @@ impl Process {
         let process = &mut world.processes[usize::from(place)];
         let Some(held) = process.runs.get_mut(&run) else { return };
         match world.tables.runs.get(&run) {
-            Some(row) if (row.owner, row.epoch, row.next) == (Some(process.id), held.epoch, held.next) => {
+            Some(row)
+                if (row.owner, row.epoch, world.tables.next(run)) == (Some(process.id), held.epoch, held.next) =>
+            {
                 held.need = Need::Nothing;
                 Self::disown(world, place, run);
             }
@@ -250,6 +252,6 @@ impl Process {
                 _ => {}
             }
         }
-        *held = Held { epoch: row.epoch, next: row.next, memory, need: Need::Nothing };
+        *held = Held { epoch: row.epoch, next: tables.next(run), memory, need: Need::Nothing };
     }
 }

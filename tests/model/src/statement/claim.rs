@@ -34,7 +34,7 @@ pub(crate) fn claim(cx: &mut Execution<'_>, me: WorkerId) -> Result<Answer, Stop
         // Loaded in the next statement of the same transaction: its snapshot is what was committed when the locks were held.
         let tables = if cx.rules.lacks(Removal::LoadOnClaimSnapshot) { cx.snapshot } else { cx.now };
         let loaded = (!cx.rules.lacks(Removal::LoadInTwoReads)).then(|| Memory::load(tables, id, me));
-        claimed.push(ClaimedRun { run: id, epoch, next: run.next, loaded });
+        claimed.push(ClaimedRun { run: id, epoch, next: tables.next(id), loaded });
     }
     Ok(Answer::Claimed(claimed))
 }

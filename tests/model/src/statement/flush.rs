@@ -37,6 +37,11 @@ impl Item {
         self.events.last() == Some(&Event::Closed)
     }
 
+    /// Tells whether the row of the run changes with the item; otherwise it is only locked.
+    fn counts(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Received(Message::Signal(_))))
+    }
+
     fn fence(&self, rules: Rules, me: WorkerId, row: &Row) -> bool {
         let Some(run) = row.run() else { return false };
         if self.events.is_empty() && rules.lacks(Removal::RetryRowUnfenced) {
@@ -45,8 +50,7 @@ impl Item {
         let unowned = rules.lacks(Removal::AppendWithoutOwner);
         let owner = run.owner == Some(me) || unowned;
         let epoch = run.epoch == self.epoch || unowned || rules.lacks(Removal::AppendWithoutEpoch);
-        let next = run.next == self.expected || rules.lacks(Removal::AppendWithoutNextEventId);
-        owner && epoch && next
+        owner && epoch
     }
 }
 
@@ -115,7 +119,7 @@ fn write_item(cx: &mut Execution<'_>, me: WorkerId, item: &Item, run: Run) -> Re
         cx.write(Write::Delete(RowKey::Run(id)));
         cx.write(Write::Close(id));
         cx.delete(RowKey::Ready(id))?;
-    } else if !item.events.is_empty() {
+    } else if item.counts() {
         cx.write(Write::Put(RowKey::Run(id), Row::Run(Run { next, ..run })));
     }
     if !item.events.is_empty() {

@@ -3,7 +3,7 @@
 use crate::execution::{Execution, LockMode, Stop};
 use crate::memory::Memory;
 use crate::rule::Removal;
-use crate::statement::{Answer, ClaimedRun};
+use crate::statement::{Answer, ClaimedRun, Outcome};
 use crate::tables::{Batch, Event, Handed, Row, RowKey, Run, RunId, WorkerId, Write};
 
 /// The epoch of an owner to whom a run was handed: nobody had it before.
@@ -59,7 +59,7 @@ pub(crate) fn take(cx: &mut Execution<'_>, me: WorkerId) -> Result<Answer, Stop>
         };
         if let Some(run) = cx.snapshot.runs.get(&id).filter(mine) {
             let loaded = Some(Memory::load(cx.snapshot, id, me));
-            taken.push(ClaimedRun { run: id, epoch: run.epoch, next: run.next, loaded });
+            taken.push(ClaimedRun { run: id, epoch: run.epoch, next: cx.snapshot.next(id), loaded });
         }
     }
     Ok(Answer::Claimed(taken))
@@ -74,37 +74,49 @@ pub(crate) fn took(cx: &mut Execution<'_>, me: WorkerId, run: RunId) -> Result<A
     Ok(Answer::Started)
 }
 
-/// Makes ready for anyone what was handed to a worker that neither took it nor wrote to it; what the worker is just taking is
-/// skipped.
-pub(crate) fn give_untaken(cx: &mut Execution<'_>, worker: WorkerId) -> Result<Answer, Stop> {
+/// Makes ready for anyone what was handed to a worker that neither took it nor wrote to it, once it has locked the runs; what
+/// the worker is just taking is skipped. Whether it has written, the second statement asks of the history.
+pub(crate) fn give_untaken(cx: &mut Execution<'_>, stage: u8, worker: WorkerId) -> Result<Outcome, Stop> {
+    let locks_first = !cx.rules.lacks(Removal::GiveUntakenInOneStatement);
     let mut gone = Vec::new();
     for (id, handed) in lying(cx, worker) {
-        if cx.lock_or_skip(RowKey::Handed(id), LockMode::Update, |_| true).is_some() {
-            cx.write(Write::Delete(RowKey::Handed(id)));
+        let key = RowKey::Handed(id);
+        if (stage == 0 || cx.has_locked(key)) && cx.lock_or_skip(key, LockMode::Update, |_| true).is_some() {
+            cx.write(Write::Delete(key));
             gone.push((id, handed));
         }
     }
     let mut given = Vec::new();
     for (id, handed) in gone {
         let rules = cx.rules;
-        let untouched = |row: &Row| {
+        let fenced = |row: &Row| {
             row.run().is_some_and(|run| {
                 let fenced = (run.owner, run.epoch) == (Some(handed.worker), FIRST_EPOCH);
-                (fenced || rules.lacks(Removal::GiveUntakenWithoutOwner))
-                    && (run.next == handed.next || rules.lacks(Removal::GiveUntakenWithoutNextEventId))
+                fenced || rules.lacks(Removal::GiveUntakenWithoutOwner)
             })
         };
-        let Some(run) = cx.lock(RowKey::Run(id), LockMode::NoKeyUpdate, untouched)?.and_then(Row::run) else {
+        let key = RowKey::Run(id);
+        if stage == 1 && !cx.has_locked(key) {
+            continue;
+        }
+        let Some(run) = cx.lock(key, LockMode::NoKeyUpdate, fenced)?.and_then(Row::run) else {
             continue;
         };
+        if stage == 0 && locks_first {
+            continue;
+        }
+        if cx.snapshot.next(id) != handed.next && !rules.lacks(Removal::GiveUntakenWithoutNextEventId) {
+            continue;
+        }
         let raise = u8::from(!rules.lacks(Removal::EpochKept));
-        cx.write(Write::Put(RowKey::Run(id), Row::Run(Run { owner: None, epoch: run.epoch + raise, ..run })));
+        let next = cx.snapshot.next(id);
+        cx.write(Write::Put(key, Row::Run(Run { owner: None, epoch: run.epoch + raise, next })));
         if !rules.lacks(Removal::GiveUntakenWithoutReady) {
             cx.make_ready(id)?;
         }
         given.push(id);
     }
-    Ok(Answer::Given(given))
+    Ok(if stage == 0 && locks_first { Outcome::Next } else { Outcome::Done(Answer::Given(given)) })
 }
 
 /// Lists what is handed to a worker, as far as the statement sees, in the order of the runs.

@@ -2,7 +2,7 @@
 
 use crate::execution::{Execution, LockMode, Stop};
 use crate::rule::Removal;
-use crate::statement::Answer;
+use crate::statement::{Answer, Outcome};
 use crate::tables::{Row, RowKey, Run, RunId, Task, WorkerId, Write};
 
 /// Renews the lease of a worker that is neither dead nor late.
@@ -35,23 +35,33 @@ pub(crate) fn mark_dead(cx: &mut Execution<'_>, worker: WorkerId) -> Result<Answ
     Ok(Answer::Dead(true))
 }
 
-/// Takes a batch of runs from a dead worker; tells whether it found any that were not locked.
-pub(crate) fn take_over(cx: &mut Execution<'_>, worker: WorkerId) -> Result<Answer, Stop> {
+/// Takes a batch of runs from a dead worker, once it has locked those that nobody else has; tells whether it found any. The
+/// second statement sees how far the history of each had come when it was locked.
+pub(crate) fn take_over(cx: &mut Execution<'_>, stage: u8, worker: WorkerId) -> Result<Outcome, Stop> {
     let owned = |row: &Row| row.run().is_some_and(|run| run.owner == Some(worker));
+    let locks_first = !cx.rules.lacks(Removal::TakeOverInOneStatement);
     let mut taken = false;
     for id in cx.snapshot.runs.keys().copied().collect::<Vec<RunId>>() {
-        let Some(run) = cx.lock_or_skip(RowKey::Run(id), LockMode::NoKeyUpdate, owned).and_then(Row::run) else {
+        let key = RowKey::Run(id);
+        if stage == 1 && !cx.has_locked(key) {
+            continue;
+        }
+        let Some(run) = cx.lock_or_skip(key, LockMode::NoKeyUpdate, owned).and_then(Row::run) else {
             continue;
         };
+        if stage == 0 && locks_first {
+            continue;
+        }
+        let next = cx.snapshot.next(id);
         let kept = cx.rules.lacks(Removal::EpochKept) || cx.rules.lacks(Removal::EpochOfWorker);
         let epoch = if kept { run.epoch } else { run.epoch + 1 };
-        cx.write(Write::Put(RowKey::Run(id), Row::Run(Run { owner: None, epoch, ..run })));
+        cx.write(Write::Put(key, Row::Run(Run { owner: None, epoch, next })));
         if !cx.rules.lacks(Removal::TakeOverWithoutReady) {
             cx.make_ready(id)?;
         }
         taken = true;
     }
-    Ok(Answer::TakenOver(taken))
+    Ok(if stage == 0 && locks_first { Outcome::Next } else { Outcome::Done(Answer::TakenOver(taken)) })
 }
 
 /// Offers the activities that a dead worker had claimed to others, under a new token.

@@ -103,6 +103,8 @@ impl Statement {
             Statement::Release { me, run, epoch, next } => {
                 return release::release(cx, stage, *me, *run, *epoch, *next);
             }
+            Statement::TakeOver { worker } => return lease::take_over(cx, stage, *worker),
+            Statement::GiveUntaken { worker } => return handed::give_untaken(cx, stage, *worker),
             Statement::Terminate { run } => return terminate::terminate(cx, stage, *run),
             Statement::Send { messages } => send::send(cx, messages)?,
             Statement::Complete { run, activity, token } => send::complete(cx, *run, *activity, *token)?,
@@ -115,9 +117,7 @@ impl Statement {
             Statement::Fence { me, run, epoch } => release::fence(cx, *me, *run, *epoch)?,
             Statement::Heartbeat { me } => lease::heartbeat(cx, *me)?,
             Statement::MarkDead { worker } => lease::mark_dead(cx, *worker)?,
-            Statement::TakeOver { worker } => lease::take_over(cx, *worker)?,
             Statement::GiveBack { worker } => lease::give_back(cx, *worker),
-            Statement::GiveUntaken { worker } => handed::give_untaken(cx, *worker)?,
             Statement::MoveTimers => timer::move_timers(cx)?,
         };
         Ok(Outcome::Done(answer))

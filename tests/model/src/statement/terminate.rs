@@ -30,7 +30,7 @@ pub(crate) fn terminate(cx: &mut Execution<'_>, stage: u8, id: RunId) -> Result<
     events.push(Event::Closed);
     cx.write(Write::Delete(key));
     cx.write(Write::Close(id));
-    cx.write(Write::Append(id, Batch { first: run.next, epoch: run.epoch, events }));
+    cx.write(Write::Append(id, Batch { first: cx.snapshot.next(id), epoch: run.epoch, events }));
     cx.delete(RowKey::Ready(id))?;
     for timer in cx.snapshot.timers.iter().filter(|(_, owner)| **owner == id).map(|(timer, _)| *timer) {
         cx.delete(RowKey::Timer(timer))?;
