@@ -60,7 +60,7 @@ async fn a_lone_start_and_its_end_are_told_by_the_flush_that_writes_them() {
     assert_eq!(news.channel(), "dacapo_closed");
     assert!(news.payload().contains(&run.run_id.0.simple().to_string()), "{}", news.payload());
     assert!(news.payload().ends_with(":\"done\""), "the end goes along: {}", news.payload());
-    assert_eq!(news.process_id(), backend_of(&mut connection, "close_one_v1").await);
+    assert_eq!(news.process_id(), backend_of(&mut connection, "close_one_v2").await);
     lab.await_hint(&mut here, |hint| matches!(hint, Hint::Ended(ended) if ended[0].0 == run)).await;
     store.close().await;
 }

@@ -59,34 +59,7 @@ WITH quick AS MATERIALIZED (
 SELECT count(*) AS taken, (1000 * extract(epoch FROM clock_timestamp() - min(t.handed_at)))::int8 AS ago_ms
   FROM quick, taken t";
 
-/// The fence is looked at again where a row was waited for: a run whose owner has written stays where it is. So it is in the
-/// lock, which also keeps the order of the runs, and again in the change, whose snapshot may be older than the lock: a row
-/// that was changed meanwhile without being fenced out is left, and its owner finds it by comparing.
-const GIVE_BACK: &str = "
-WITH gone AS (
-    DELETE FROM dacapo.handed h WHERE h.ctid = ANY (ARRAY(
-        SELECT o.ctid FROM dacapo.handed o
-         WHERE ($1::uuid IS NULL OR o.worker = $1) AND o.handed_at <= clock_timestamp() - $2 * interval '1 ms'
-         ORDER BY o.handed_id LIMIT $3 FOR UPDATE SKIP LOCKED))
-    RETURNING h.worker, h.shards, h.runs, h.nexts
-), locked AS MATERIALIZED (
-    SELECT l.tid FROM (SELECT g.worker, k.shard, k.run_id, k.next
-                         FROM gone g, unnest(g.shards, g.runs, g.nexts) k (shard, run_id, next)
-                        ORDER BY k.shard, k.run_id) k,
-           LATERAL (SELECT r.ctid AS tid FROM dacapo.runs_open r
-                     WHERE r.shard = k.shard AND r.run_id = k.run_id AND r.owner = k.worker AND r.owner_epoch = 1
-                       AND r.next_event_id = k.next FOR NO KEY UPDATE) l
-), back AS (
-    UPDATE dacapo.runs_open r SET owner = NULL, owner_epoch = r.owner_epoch + 1 FROM locked l WHERE r.ctid = l.tid
-    RETURNING r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority
-), marked AS (
-    INSERT INTO dacapo.ready AS y (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
-    SELECT b.shard, b.run_id, b.namespace, b.task_queue, b.workflow_type, b.priority, clock_timestamp() FROM back b
-     ORDER BY b.shard, b.run_id
-    ON CONFLICT (shard, run_id) DO UPDATE SET visible_at = LEAST(y.visible_at, excluded.visible_at)
-)
-SELECT g.flushes, b.task_queue, b.runs FROM (SELECT count(*) AS flushes FROM gone) g
-  LEFT JOIN (SELECT task_queue, count(*) AS runs FROM back GROUP BY task_queue) b ON true";
+const GIVE_BACK: &str = "SELECT flushes, task_queue, runs FROM dacapo.give_back_v1($1, $2, $3)";
 
 impl PgStore {
     /// Lets starts be handed to a worker, or not any more.

@@ -18,10 +18,12 @@ use crate::{
     time::PgTime,
 };
 
-/// The columns of a list; `runs` is the view over open and closed runs.
+/// A list, up to its filter, order and limit; `runs` is the view over open and closed runs. How many events an open run has is
+/// counted of those only that the list shows.
 const INFO: &str =
-    "SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at,
-    events, memo, search_attributes::text AS search_attributes FROM dacapo.runs WHERE ";
+    "SELECT i.*, (SELECT r.events FROM dacapo.runs r WHERE r.shard = i.shard AND r.run_id = i.run_id) AS events FROM (
+    SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at,
+    memo, search_attributes::text AS search_attributes FROM dacapo.runs WHERE ";
 
 /// The newest run of a workflow id: the open one if there is one. A run that was branched has the start of its source, and
 /// a later id. `$3` may name another one.
@@ -88,7 +90,7 @@ impl PgStore {
             push_after(&mut query, &filter.order, after);
         }
         push_order(&mut query, &filter.order);
-        query.push(" LIMIT ").push_bind(limit);
+        query.push(" LIMIT ").push_bind(limit).push(") i");
         // Every filter makes a statement of its own, which nobody needs prepared.
         let rows = query.build().persistent(false).fetch_all(&self.read).await.map_err(store_error)?;
         rows.iter().map(read_info).collect()

@@ -20,23 +20,30 @@ const LOCK: &str = "
 SELECT k.place FROM unnest($2::int2[], $3::uuid[], $4::int4[], $5::int8[]) WITH ORDINALITY
        k (shard, run_id, epoch, next, place),
        LATERAL (SELECT FROM dacapo.runs_open r WHERE r.shard = k.shard AND r.run_id = k.run_id
-                   AND r.owner IS NOT DISTINCT FROM $1 AND r.owner_epoch = k.epoch AND r.next_event_id = k.next FOR UPDATE SKIP LOCKED) l";
+                   AND r.owner IS NOT DISTINCT FROM $1 AND r.owner_epoch = k.epoch AND r.next_event_id <= k.next FOR UPDATE SKIP LOCKED) l";
 
 /// Of runs that the lock left out, those that are the worker's all the same: a sender held them.
 const HELD: &str = "
 SELECT k.place FROM unnest($2::int2[], $3::uuid[], $4::int4[], $5::int8[]) WITH ORDINALITY
        k (shard, run_id, epoch, next, place),
        LATERAL (SELECT FROM dacapo.runs_open r WHERE r.shard = k.shard AND r.run_id = k.run_id
-                   AND r.owner IS NOT DISTINCT FROM $1 AND r.owner_epoch = k.epoch AND r.next_event_id = k.next OFFSET 0) l";
+                   AND r.owner IS NOT DISTINCT FROM $1 AND r.owner_epoch = k.epoch AND r.next_event_id <= k.next OFFSET 0) l";
 
+/// Sees what was written before the locks. How far the run is, only its history says: its owner's steps do not change the row.
 const RELEASE: &str = "
-WITH given AS (
-    UPDATE dacapo.runs_open r SET owner = NULL
-      FROM (SELECT k.place, k.ready_at, l.tid
-              FROM unnest($1::int2[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY k (shard, run_id, ready_at, place),
+WITH seen AS MATERIALIZED (
+    SELECT k.place, k.shard, k.run_id, k.next, k.ready_at,
+           EXISTS (SELECT FROM dacapo.history h
+                    WHERE h.shard = k.shard AND h.run_id = k.run_id AND h.first_event_id >= k.next OFFSET 0) AS moved
+      FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::timestamptz[]) WITH ORDINALITY
+           k (shard, run_id, next, ready_at, place)
+), given AS (
+    UPDATE dacapo.runs_open r SET owner = NULL, next_event_id = k.next
+      FROM (SELECT k.place, k.next, k.ready_at, l.tid FROM seen k,
                    LATERAL (SELECT o.ctid AS tid FROM dacapo.runs_open o
                              WHERE o.shard = k.shard AND o.run_id = k.run_id OFFSET 0) l
-             WHERE NOT EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id OFFSET 0)) k
+             WHERE NOT k.moved
+               AND NOT EXISTS (SELECT FROM dacapo.inbox b WHERE b.shard = k.shard AND b.run_id = k.run_id OFFSET 0)) k
      WHERE r.ctid = k.tid
     RETURNING k.place, k.ready_at, r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority
 ), marked AS (
@@ -45,7 +52,7 @@ WITH given AS (
      WHERE g.ready_at IS NOT NULL ORDER BY g.shard, g.run_id
     ON CONFLICT (shard, run_id) DO UPDATE SET visible_at = LEAST(y.visible_at, excluded.visible_at)
 )
-SELECT place, task_queue FROM given";
+SELECT place, task_queue FROM given UNION ALL SELECT place, NULL FROM seen WHERE moved";
 
 /// Reads the pages of one part of the table: an index by owner would cost every claim more than this costs a look.
 const OWNED: &str = "
@@ -99,6 +106,7 @@ impl PgStore {
         let given = sqlx::query(RELEASE)
             .bind(locked.iter().map(|place| runs[*place].key.shard.0).collect::<Vec<_>>())
             .bind(locked.iter().map(|place| runs[*place].key.run_id.0).collect::<Vec<_>>())
+            .bind(locked.iter().map(|place| runs[*place].next_event_id).collect::<Vec<_>>())
             .bind(locked.iter().map(ready_at).collect::<Vec<_>>())
             .fetch_all(&mut *transaction)
             .await
@@ -106,9 +114,13 @@ impl PgStore {
         transaction.commit().await.map_err(store_error)?;
         for row in given {
             let place = locked[row.get::<i64, _>("place") as usize - 1];
+            let Some(queue) = row.get::<Option<String>, _>("task_queue") else {
+                outcomes.insert(place, ReleaseOutcome::Fenced);
+                continue;
+            };
             outcomes.insert(place, ReleaseOutcome::Released);
             if let Some(at) = runs[place].ready_at {
-                self.hints.runs_ready(&row.get::<String, _>("task_queue").into(), at);
+                self.hints.runs_ready(&queue.into(), at);
             }
         }
         self.hints.send();

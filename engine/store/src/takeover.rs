@@ -32,27 +32,7 @@ const CHOOSE_NO_MORE: &str = "UPDATE dacapo.workers SET takes_until = NULL
 
 const MARK_DEAD: &str = "UPDATE dacapo.workers SET dead = true WHERE worker = $1";
 
-/// Without an order: what waits for no lock needs none. No index knows owners, so this reads the table up to as many runs
-/// as it is to take; a death is rare, an index that every claim changes is not.
-const TAKE_RUNS: &str = "
-WITH locked AS MATERIALIZED (
-    SELECT r.ctid AS tid FROM dacapo.runs_open r WHERE r.owner = $1 LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
-), taken AS (
-    UPDATE dacapo.runs_open r
-       SET owner = NULL, owner_epoch = r.owner_epoch + 1, progress_event_id = r.next_event_id,
-           takeovers = CASE WHEN r.next_event_id > r.progress_event_id THEN 1 ELSE r.takeovers + 1 END,
-           parked = r.next_event_id <= r.progress_event_id AND r.takeovers + 1 >= $3,
-           parked_at = CASE WHEN r.next_event_id <= r.progress_event_id AND r.takeovers + 1 >= $3
-                            THEN clock_timestamp() END
-      FROM locked l WHERE r.ctid = l.tid
-    RETURNING r.shard, r.run_id, r.namespace, r.task_queue, r.workflow_type, r.priority, r.parked
-), marked AS (
-    INSERT INTO dacapo.ready AS y (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
-    SELECT t.shard, t.run_id, t.namespace, t.task_queue, t.workflow_type, t.priority, clock_timestamp() FROM taken t
-     WHERE NOT t.parked ORDER BY t.shard, t.run_id
-    ON CONFLICT (shard, run_id) DO UPDATE SET visible_at = LEAST(y.visible_at, excluded.visible_at)
-)
-SELECT shard, run_id, task_queue, parked FROM taken";
+const TAKE_RUNS: &str = "SELECT shard, run_id, task_queue, parked FROM dacapo.take_over_v1($1, $2, $3)";
 
 /// The runs are locked before what belongs to them; those that somebody closes or releases right now come next time.
 const LOCK_CLAIMED: &str = "

@@ -64,7 +64,7 @@ contract! {
         racing_replacements_leave_one_open_run;
     writes:
         a_write_appends_what_it_says,
-        a_write_at_another_place_in_the_history_is_fenced,
+        a_write_at_a_place_that_is_taken_is_fenced,
         a_write_of_another_owner_or_epoch_is_fenced,
         a_write_without_an_event_is_fenced_too,
         a_fencing_write_ends_what_was_on_its_way,

@@ -39,7 +39,8 @@ pub struct RunWrite {
     pub owner: WorkerId,
     /// The run's owner epoch under which the writer owns it.
     pub owner_epoch: i32,
-    /// What to write; `transition.first_event_id` is the third part of the fence.
+    /// What to write. That its place in the history is taken is found out and fenced; that an event is missing before it is
+    /// not, so nothing is made on top of a write whose answer is not there yet.
     pub transition: Box<Transition>,
 }
 

@@ -48,13 +48,13 @@ fn hand(news: &str) -> String {
 }
 
 const APPEND: &str =
-    "SELECT applied, false AS unconsumed FROM dacapo.append_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)";
+    "SELECT applied, false AS unconsumed FROM dacapo.append_one_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)";
 
-const CLOSE: &str = "SELECT applied, unconsumed FROM dacapo.close_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)";
+const CLOSE: &str = "SELECT applied, unconsumed FROM dacapo.close_one_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)";
 
 /// [`CLOSE`], and its news if the run closes.
 const CLOSE_SAYING: &str = "SELECT c.applied, c.unconsumed, CASE WHEN c.applied THEN pg_notify($11, $12) END
-    FROM dacapo.close_one_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) c";
+    FROM dacapo.close_one_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) c";
 
 /// What became of a start.
 pub(super) enum Begun {

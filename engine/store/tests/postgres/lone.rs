@@ -72,7 +72,7 @@ async fn a_lone_write_becomes_what_it_becomes_among_others() {
         let outcome = write(&alone.store, item.owned.worker, item.epoch, item.transition.clone()).await;
         outcomes.push((item, outcome));
     }
-    assert!(called(&alone, "close_one_v1").await && !called(&alone, "append_v3").await);
+    assert!(called(&alone, "close_one_v2").await && !called(&alone, "append_v4").await);
     let expected = results(&alone, outcomes).await;
 
     let joined = Database::new().await;
@@ -94,7 +94,7 @@ async fn a_lone_write_becomes_what_it_becomes_among_others() {
         tokio::join!(futures_util::future::join_all(writing), release).0
     };
     let (_, outcomes) = tokio::join!(held, all);
-    assert!(called(&joined, "append_v3").await);
+    assert!(called(&joined, "append_v4").await);
     assert_eq!(results(&joined, items.into_iter().zip(outcomes).collect()).await, expected);
     assert!(expected[0].contains("Applied") && expected[2].contains("Fenced"), "{expected:#?}");
     assert!(expected[5].contains("InboxNotEmpty") && expected[5].contains("open 1"), "{expected:#?}");
