@@ -3,24 +3,26 @@
 
 -- The next event of a run that has not closed, as its history says. A number in a row of history is a time, all else an event.
 CREATE FUNCTION dacapo.next_event_v1(of_shard smallint, of_run uuid) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT h.first_event_id + (SELECT count(*) FROM json_array_elements(convert_from(h.events, 'UTF8')::json) e (value)
-                                WHERE json_typeof(e.value) <> 'number')
-      FROM dacapo.history h WHERE h.shard = of_shard AND h.run_id = of_run ORDER BY h.first_event_id DESC LIMIT 1
+    SELECT COALESCE((
+        SELECT h.first_event_id + (SELECT count(*) FROM json_array_elements(convert_from(h.events, 'UTF8')::json) e (value)
+                                    WHERE json_typeof(e.value) <> 'number')
+          FROM dacapo.history h WHERE h.shard = of_shard AND h.run_id = of_run ORDER BY h.first_event_id DESC LIMIT 1), 1)
 $$;
 
 COMMENT ON COLUMN dacapo.runs_open.next_event_id IS
     'the next event of a run without an owner; of one that has an owner, the history alone says it, and this may lag behind';
 
--- As before, with the events that the history has.
+-- As before, with the events that the history has. A list counts those of the runs that it shows, and takes the last column
+-- of the others: what it does not ask of this view is not counted for the runs that it passes by.
 CREATE OR REPLACE VIEW dacapo.runs AS
     SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, 'Running'::text AS status, started_at,
            NULL::timestamptz AS closed_at,
-           COALESCE(dacapo.next_event_v1(shard, run_id), next_event_id) - 1 AS events, owner, owner_epoch, parked, memo,
-           search_attributes
+           dacapo.next_event_v1(shard, run_id) - 1 AS events, owner, owner_epoch, parked, memo,
+           search_attributes, NULL::bigint AS events_at_close
       FROM dacapo.runs_open
     UNION ALL
     SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at,
-           closed_at, events, NULL::uuid, owner_epoch, false, memo, search_attributes
+           closed_at, events, NULL::uuid, owner_epoch, false, memo, search_attributes, events
       FROM dacapo.runs_closed;
 
 -- Nothing that was released calls these.
@@ -250,8 +252,9 @@ BEGIN
     IF places IS NULL THEN
         RETURN;
     END IF;
-    -- What the dead worker had written before the locks is in this snapshot, and it writes nothing after them.
-    SELECT array_agg(COALESCE(dacapo.next_event_v1(r.shard, r.run_id), r.next_event_id)), array_agg(r.ctid)
+    -- What the dead worker had written before the locks is in this snapshot, and it writes nothing after them. A row that
+    -- says more than its history stays as it is, for something is lost.
+    SELECT array_agg(GREATEST(dacapo.next_event_v1(r.shard, r.run_id), r.next_event_id)), array_agg(r.ctid)
       INTO nexts, places FROM dacapo.runs_open r WHERE r.ctid = ANY (places);
     RETURN QUERY
     WITH taken AS (

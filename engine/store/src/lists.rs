@@ -21,9 +21,9 @@ use crate::{
 /// A list, up to its filter, order and limit; `runs` is the view over open and closed runs. How many events an open run has is
 /// counted of those only that the list shows.
 const INFO: &str =
-    "SELECT i.*, (SELECT r.events FROM dacapo.runs r WHERE r.shard = i.shard AND r.run_id = i.run_id) AS events FROM (
+    "SELECT i.*, COALESCE(i.events_at_close, dacapo.next_event_v1(i.shard, i.run_id) - 1) AS events FROM (
     SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at,
-    memo, search_attributes::text AS search_attributes FROM dacapo.runs WHERE ";
+    memo, search_attributes::text AS search_attributes, events_at_close FROM dacapo.runs WHERE ";
 
 /// The newest run of a workflow id: the open one if there is one. A run that was branched has the start of its source, and
 /// a later id. `$3` may name another one.

@@ -13,6 +13,7 @@ mod lost_answers;
 mod restart;
 mod schema;
 mod starts;
+mod steps;
 mod stress;
 mod timers;
 mod verify;

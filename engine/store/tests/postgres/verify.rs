@@ -62,8 +62,10 @@ async fn invariant_2_histories_are_dense_counted_and_their_runs_exist() {
     let gap = "DELETE FROM dacapo.history WHERE first_event_id = (SELECT min(first_event_id) FROM dacapo.history \
         WHERE first_event_id > 2) AND (shard, run_id) IN (SELECT shard, run_id FROM dacapo.runs WHERE workflow_id = 'owned')";
     assert!(broken_by(gap).await.contains(&(2, "event ids are dense")));
-    let count = "UPDATE dacapo.runs_open SET next_event_id = next_event_id + 1 WHERE workflow_id = 'unowned'";
-    assert_eq!(broken_by(count).await, [(2, "the row counts the events")]);
+    for (change, of) in [("next_event_id + 1", "unowned"), ("next_event_id - 1", "unowned"), ("99", "owned")] {
+        let count = format!("UPDATE dacapo.runs_open SET next_event_id = {change} WHERE workflow_id = '{of}'");
+        assert_eq!(broken_by(&count).await, [(2, "the row counts the events")], "{count}");
+    }
     let orphan = "INSERT INTO dacapo.history VALUES (gen_random_uuid(), 1, now(), 0, 1, '[]')";
     assert_eq!(broken_by(orphan).await, [(2, "history belongs to a run")]);
     let unreadable = edit("WorkflowExecutionStarted", "Nonsense", "unowned");
@@ -113,7 +115,8 @@ async fn invariant_7_everything_open_is_owned_or_waited_for() {
     assert_eq!(broken_by(reported).await, [(7, "a reported attempt has its message")]);
     let claimed = "UPDATE dacapo.activities SET claimed_by = gen_random_uuid(), claimed_at = now()";
     assert_eq!(broken_by(claimed).await, [(7, "a claimer is known")]);
-    let activity = "UPDATE dacapo.runs_open SET owner = NULL; DELETE FROM dacapo.activities";
+    let activity = "UPDATE dacapo.runs_open SET owner = NULL, next_event_id = dacapo.next_event_v1(shard, run_id); \
+        DELETE FROM dacapo.activities";
     assert_eq!(broken_by(activity).await, [(7, "a pending activity is waited for")]);
     let message = "INSERT INTO dacapo.inbox SELECT shard, run_id, gen_random_uuid(), '{}' FROM dacapo.runs_open \
         WHERE owner IS NULL; DELETE FROM dacapo.ready";

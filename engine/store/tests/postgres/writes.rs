@@ -26,17 +26,13 @@ async fn a_write_under_another_epoch_or_place_is_fenced_out() {
     let mut owned = waiting_run(store, worker, "a").await;
     let step = owned.step(store, vec![signal("x")], vec![]).await;
     assert!(matches!(write(store, worker, owned.epoch + 1, step.clone()).await, WriteOutcome::Fenced));
-    let mut moved = Transition { first_event_id: step.first_event_id + 1, ..*step.clone() };
-    moved.events.iter_mut().for_each(|event| event.event_id += 1);
-    assert!(matches!(owned.write(store, moved).await, WriteOutcome::Fenced));
     let stranger = registration().worker;
     assert!(matches!(write(store, stranger, owned.epoch, step.clone()).await, WriteOutcome::Fenced));
     assert!(matches!(owned.write(store, step.clone()).await, WriteOutcome::Applied));
     assert!(matches!(owned.write(store, step).await, WriteOutcome::Fenced));
     // Rows without an event are fenced as well.
-    let rows = Transition { first_event_id: 99, events: vec![], ..Transition::new(&owned.run) };
-    let rows = Transition { published: vec![("stage".to_owned(), payload("1"))], ..rows };
-    assert!(matches!(owned.write(store, rows).await, WriteOutcome::Fenced));
+    let rows = Transition { published: vec![("stage".to_owned(), payload("1"))], ..Transition::new(&owned.run) };
+    assert!(matches!(write(store, worker, owned.epoch + 1, rows.into()).await, WriteOutcome::Fenced));
     assert_eq!(database.count("dacapo.published").await, 0);
     database.finish().await;
 }
@@ -54,7 +50,8 @@ async fn a_write_that_waits_for_a_take_over_is_fenced_out_by_it() {
         let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(&database.url).await.unwrap();
         let key = format!("run_id = '{}'", owned.key().run_id);
         let take = format!(
-            "BEGIN; UPDATE dacapo.runs_open SET owner = NULL, owner_epoch = owner_epoch + 1 WHERE {key}; \
+            "BEGIN; UPDATE dacapo.runs_open SET owner = NULL, owner_epoch = owner_epoch + 1, \
+                next_event_id = dacapo.next_event_v1(shard, run_id) WHERE {key}; \
              INSERT INTO dacapo.ready SELECT run_id, now(), shard, priority, namespace, task_queue, workflow_type \
              FROM dacapo.runs_open WHERE {key}"
         );

@@ -28,7 +28,8 @@ pub(crate) fn release(
     // Asked of the history, which this statement sees as it was when the row had been locked.
     let moved = cx.snapshot.next(id) != next && !rules.lacks(Removal::ReleaseWithoutNextEventId);
     let waiting = cx.snapshot.waiting(id).next().is_some() && !rules.lacks(Removal::ReleaseWithoutInboxCheck);
-    let Some(run) = cx.lock_or_skip(key, LockMode::Update, mine).and_then(Row::run).filter(|_| !waiting && !moved) else {
+    let Some(run) = cx.lock_or_skip(key, LockMode::Update, mine).and_then(Row::run).filter(|_| !waiting && !moved)
+    else {
         return Ok(Outcome::Done(Answer::Released(false)));
     };
     let raise = u8::from(!rules.lacks(Removal::EpochKept));
