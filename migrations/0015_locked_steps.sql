@@ -1,24 +1,27 @@
 -- A step of a run locks its row instead of changing it (docs/ownership-protocol.md): of what a step cost the database, a third
 -- was the new version of a row in which nothing but the number of the next event was new.
 
--- The next event of a run that has not closed, as its history says. A number in a row of history is a time, all else an event.
-CREATE FUNCTION dacapo.next_event_v1(of_shard smallint, of_run uuid) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT COALESCE((
-        SELECT h.first_event_id + (SELECT count(*) FROM json_array_elements(convert_from(h.events, 'UTF8')::json) e (value)
-                                    WHERE json_typeof(e.value) <> 'number')
-          FROM dacapo.history h WHERE h.shard = of_shard AND h.run_id = of_run ORDER BY h.first_event_id DESC LIMIT 1), 1)
+-- What comes after the events of a row; NULL in the first rows of runs, and in those of older schemas, after which the row of
+-- the run says it.
+ALTER TABLE dacapo.history ADD next_event_id bigint;
+
+-- The next event of an open run whose row says that it is this one at least.
+CREATE FUNCTION dacapo.next_event_v1(of_shard smallint, of_run uuid, at_least bigint) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT GREATEST(at_least, (SELECT h.next_event_id FROM dacapo.history h
+                                WHERE h.shard = of_shard AND h.run_id = of_run ORDER BY h.first_event_id DESC LIMIT 1))
 $$;
 
 COMMENT ON COLUMN dacapo.runs_open.next_event_id IS
     'the next event of a run without an owner; of one that has an owner, the history alone says it, and this may lag behind';
 
--- As before, with the events that the history has. A list counts those of the runs that it shows, and takes the last column
--- of the others: what it does not ask of this view is not counted for the runs that it passes by.
+-- As before, with the events that the history has, which is a look for each open run of which they are wanted. A list takes
+-- the last column, and looks for those that it shows.
 CREATE OR REPLACE VIEW dacapo.runs AS
     SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, 'Running'::text AS status, started_at,
            NULL::timestamptz AS closed_at,
-           dacapo.next_event_v1(shard, run_id) - 1 AS events, owner, owner_epoch, parked, memo,
-           search_attributes, NULL::bigint AS events_at_close
+           dacapo.next_event_v1(shard, run_id, next_event_id) - 1 AS events, owner, owner_epoch, parked, memo,
+           search_attributes, next_event_id - 1 AS events_at_least
       FROM dacapo.runs_open
     UNION ALL
     SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at,
@@ -139,8 +142,8 @@ BEGIN
         SELECT array_agg(n = ANY (applied) ORDER BY n) INTO passed FROM generate_series(1, items) n;
     END IF;
     IF cardinality(c_item) < items THEN
-        INSERT INTO dacapo.history (shard, run_id, first_event_id, owner_epoch, events)
-        SELECT i_shard[n.item], i_run[n.item], i_expected[n.item], i_epoch[n.item], n.events
+        INSERT INTO dacapo.history (shard, run_id, first_event_id, owner_epoch, events, next_event_id)
+        SELECT i_shard[n.item], i_run[n.item], i_expected[n.item], i_epoch[n.item], n.events, i_next[n.item]
           FROM unnest(i_events, i_closes) WITH ORDINALITY n (events, closes, item)
          WHERE NOT n.closes AND n.events IS NOT NULL AND passed[n.item];
     END IF;
@@ -184,8 +187,8 @@ BEGIN
          WHERE r.shard = i_shard AND r.run_id = i_run;
     END IF;
     IF i_events IS NOT NULL THEN
-        INSERT INTO dacapo.history (shard, run_id, first_event_id, owner_epoch, events)
-        VALUES (i_shard, i_run, i_expected, i_epoch, i_events);
+        INSERT INTO dacapo.history (shard, run_id, first_event_id, owner_epoch, events, next_event_id)
+        VALUES (i_shard, i_run, i_expected, i_epoch, i_events, i_next);
     END IF;
     IF cardinality(i_messages) > 0 THEN
         DELETE FROM dacapo.inbox b WHERE b.shard = i_shard AND b.run_id = i_run AND b.message = ANY (i_messages);
@@ -252,9 +255,8 @@ BEGIN
     IF places IS NULL THEN
         RETURN;
     END IF;
-    -- What the dead worker had written before the locks is in this snapshot, and it writes nothing after them. A row that
-    -- says more than its history stays as it is, for something is lost.
-    SELECT array_agg(GREATEST(dacapo.next_event_v1(r.shard, r.run_id), r.next_event_id)), array_agg(r.ctid)
+    -- What the dead worker had written before the locks is in this snapshot, and it writes nothing after them.
+    SELECT array_agg(dacapo.next_event_v1(r.shard, r.run_id, r.next_event_id)), array_agg(r.ctid)
       INTO nexts, places FROM dacapo.runs_open r WHERE r.ctid = ANY (places);
     RETURN QUERY
     WITH taken AS (

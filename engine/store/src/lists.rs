@@ -19,11 +19,12 @@ use crate::{
 };
 
 /// A list, up to its filter, order and limit; `runs` is the view over open and closed runs. How many events an open run has is
-/// counted of those only that the list shows.
+/// looked up for those only that the list shows.
 const INFO: &str =
-    "SELECT i.*, COALESCE(i.events_at_close, dacapo.next_event_v1(i.shard, i.run_id) - 1) AS events FROM (
+    "SELECT i.*, CASE i.status WHEN 'Running' THEN dacapo.next_event_v1(i.shard, i.run_id, i.events_at_least + 1) - 1
+                                ELSE i.events_at_least END AS events FROM (
     SELECT shard, run_id, namespace, workflow_id, workflow_type, task_queue, status, started_at, closed_at,
-    memo, search_attributes::text AS search_attributes, events_at_close FROM dacapo.runs WHERE ";
+    memo, search_attributes::text AS search_attributes, events_at_least FROM dacapo.runs WHERE ";
 
 /// The newest run of a workflow id: the open one if there is one. A run that was branched has the start of its source, and
 /// a later id. `$3` may name another one.

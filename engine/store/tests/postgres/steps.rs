@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dacapo_core::{
-    Message, MessageBody, MessageId, RunKey, Store, Transition, WorkerId,
+    Message, MessageBody, MessageId, Namespace, RunKey, Store, Transition, WorkerId,
     command::Command,
     store::{LoadedRun, ReleaseOutcome, ReleaseRun, RunFilter, RunsPart, WriteOutcome},
 };
@@ -138,6 +138,27 @@ async fn lists_and_descriptions_count_the_events_that_the_history_has() {
     assert_eq!(store.count(&filter).await.unwrap(), 1);
     assert_eq!(store.describe(owned.key()).await.unwrap().unwrap().info.events, events);
     database.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_with_rows_of_an_older_schema_is_counted_by_its_own_row() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let worker = register(store).await;
+    let mut owned = waiting_run(store, worker, "a").await;
+    let events = owned.run.next_event_id - 1;
+    let older = "UPDATE dacapo.runs_open SET next_event_id = dacapo.next_event_v1(shard, run_id, next_event_id); \
+        UPDATE dacapo.history SET next_event_id = NULL";
+    database.sql(older).await;
+    assert_eq!(
+        store.find_run(&Namespace::default_namespace(), &"a".into(), None).await.unwrap().unwrap().events,
+        events
+    );
+    assert!(matches!(write_wait(store, &mut owned).await, WriteOutcome::Applied));
+    let listed = store.list(&RunFilter::default(), 10).await.unwrap();
+    assert_eq!(listed.iter().map(|run| run.events).max(), Some(owned.run.next_event_id - 1));
+    // The rows of history were changed by hand, which `finish` would report.
+    store.close().await;
 }
 
 #[tokio::test]

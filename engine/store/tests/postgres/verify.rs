@@ -115,7 +115,7 @@ async fn invariant_7_everything_open_is_owned_or_waited_for() {
     assert_eq!(broken_by(reported).await, [(7, "a reported attempt has its message")]);
     let claimed = "UPDATE dacapo.activities SET claimed_by = gen_random_uuid(), claimed_at = now()";
     assert_eq!(broken_by(claimed).await, [(7, "a claimer is known")]);
-    let activity = "UPDATE dacapo.runs_open SET owner = NULL, next_event_id = dacapo.next_event_v1(shard, run_id); \
+    let activity = "UPDATE dacapo.runs_open SET owner = NULL, next_event_id = dacapo.next_event_v1(shard, run_id, next_event_id); \
         DELETE FROM dacapo.activities";
     assert_eq!(broken_by(activity).await, [(7, "a pending activity is waited for")]);
     let message = "INSERT INTO dacapo.inbox SELECT shard, run_id, gen_random_uuid(), '{}' FROM dacapo.runs_open \

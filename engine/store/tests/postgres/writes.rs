@@ -51,7 +51,7 @@ async fn a_write_that_waits_for_a_take_over_is_fenced_out_by_it() {
         let key = format!("run_id = '{}'", owned.key().run_id);
         let take = format!(
             "BEGIN; UPDATE dacapo.runs_open SET owner = NULL, owner_epoch = owner_epoch + 1, \
-                next_event_id = dacapo.next_event_v1(shard, run_id) WHERE {key}; \
+                next_event_id = dacapo.next_event_v1(shard, run_id, next_event_id) WHERE {key}; \
              INSERT INTO dacapo.ready SELECT run_id, now(), shard, priority, namespace, task_queue, workflow_type \
              FROM dacapo.runs_open WHERE {key}"
         );

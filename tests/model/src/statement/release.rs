@@ -20,10 +20,8 @@ pub(crate) fn release(
         return Ok(if locked.is_some() { Outcome::Next } else { Outcome::Done(Answer::Released(false)) });
     }
     let mine = |row: &Row| {
-        row.run().is_some_and(|run| {
-            let fenced = (run.owner, run.epoch) == (Some(me), epoch) || rules.lacks(Removal::ReleaseWithoutEpoch);
-            fenced
-        })
+        row.run()
+            .is_some_and(|run| (run.owner, run.epoch) == (Some(me), epoch) || rules.lacks(Removal::ReleaseWithoutEpoch))
     };
     // Asked of the history, which this statement sees as it was when the row had been locked.
     let moved = cx.snapshot.next(id) != next && !rules.lacks(Removal::ReleaseWithoutNextEventId);
