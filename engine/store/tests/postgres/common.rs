@@ -363,3 +363,20 @@ pub(crate) async fn waiting_run(store: &PgStore, worker: WorkerId, workflow_id: 
     assert!(matches!(owned.go(store, vec![], vec![]).await, WriteOutcome::Applied));
     owned
 }
+
+/// Lets the lease of a worker lapse.
+pub(crate) async fn lapse(database: &Database, worker: WorkerId) {
+    let sql = format!("UPDATE dacapo.workers SET lease_until = now() - interval '1 s' WHERE worker = '{worker}'");
+    assert_eq!(database.sql(&sql).await, 1);
+}
+
+/// Takes over all that a dead worker has, in batches. Gives how much that was.
+pub(crate) async fn take_all(store: &PgStore, dead: WorkerId) -> u64 {
+    let mut moved = 0;
+    loop {
+        match store.take_over(dead, 3).await.unwrap() {
+            0 => return moved,
+            some => moved += some,
+        }
+    }
+}

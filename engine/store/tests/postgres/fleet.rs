@@ -3,30 +3,14 @@
 use std::time::{Duration, Instant};
 
 use dacapo_core::{
-    ActivityOptions, Message, MessageBody, Store, WorkerId,
+    ActivityOptions, Message, MessageBody, Store,
     activity::{ActivityOutcome, ActivityResult},
     failure::FailureKind,
     limits::TAKEOVERS_WITHOUT_PROGRESS_MAX,
     store::{ActivityClaim, ActivityReport, ReportOutcome, StoreError, WriteOutcome},
 };
-use dacapo_store::PgStore;
 
 use crate::common::*;
-
-async fn lapse(database: &Database, worker: WorkerId) {
-    let sql = format!("UPDATE dacapo.workers SET lease_until = now() - interval '1 s' WHERE worker = '{worker}'");
-    assert_eq!(database.sql(&sql).await, 1);
-}
-
-async fn take_all(store: &PgStore, dead: WorkerId) -> u64 {
-    let mut moved = 0;
-    loop {
-        match store.take_over(dead, 3).await.unwrap() {
-            0 => return moved,
-            some => moved += some,
-        }
-    }
-}
 
 #[tokio::test]
 async fn what_a_lapsed_worker_owned_goes_to_another_and_its_zombie_writes_nothing() {

@@ -207,9 +207,9 @@ async fn workers_that_may_not_have_a_start_do_not_get_it() {
     let (shut, dead, lapsed) = (taker(store).await, taker(store).await, taker(store).await);
     store.take_starts(shut, None).await.unwrap();
     database.sql(&format!("UPDATE dacapo.workers SET dead = true WHERE worker = '{dead}'")).await;
-    let past = "clock_timestamp() - interval '1 s'";
-    database.sql(&format!("UPDATE dacapo.workers SET lease_until = {past} WHERE worker = '{lapsed}'")).await;
+    lapse(&database, lapsed).await;
     let silent = taker(store).await;
+    let past = "clock_timestamp() - interval '1 s'";
     database.sql(&format!("UPDATE dacapo.workers SET takes_until = {past} WHERE worker = '{silent}'")).await;
     let first = request("a");
     assert_eq!(start(store, first.clone()).await, StartOutcome::Started);
@@ -300,8 +300,7 @@ async fn what_was_handed_to_a_worker_that_dies_or_leaves_is_for_others_and_no_st
     for number in 1..60 {
         start(store, request(&format!("a{number}"))).await;
     }
-    let past = "clock_timestamp() - interval '1 s'";
-    database.sql(&format!("UPDATE dacapo.workers SET lease_until = {past} WHERE worker = '{dies}'")).await;
+    lapse(&database, dies).await;
     while store.take_over(dies, 100).await.unwrap() > 0 {}
     assert_eq!(state(&database, first.key()).await, (None, 2, true));
     assert_eq!(database.count("dacapo.ready").await, 60);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dacapo_core::{
-    Message, MessageBody, MessageId, Namespace, RunKey, Store, Transition, WorkerId,
+    Message, MessageBody, MessageId, Namespace, RunKey, Store, Transition,
     command::Command,
     store::{LoadedRun, ReleaseOutcome, ReleaseRun, RunFilter, RunsPart, WriteOutcome},
 };
@@ -222,11 +222,6 @@ async fn what_was_handed_over_stays_with_an_owner_in_the_middle_of_its_first_ste
     database.finish().await;
 }
 
-async fn declare_late(database: &Database, worker: WorkerId) {
-    let late = "UPDATE dacapo.workers SET lease_until = clock_timestamp() - interval '1 s' WHERE worker";
-    database.sql(&format!("{late} = '{worker}'")).await;
-}
-
 #[tokio::test]
 async fn a_take_over_notes_how_far_the_history_is_and_that_it_got_on() {
     let database = Database::new().await;
@@ -234,11 +229,11 @@ async fn a_take_over_notes_how_far_the_history_is_and_that_it_got_on() {
     let worker = register(store).await;
     let mut owned = waiting_run(store, worker, "a").await;
     assert!(matches!(write_wait(store, &mut owned).await, WriteOutcome::Applied));
-    declare_late(&database, worker).await;
+    lapse(&database, worker).await;
     // Nothing to take while the late owner writes; the run comes afterwards, with what it wrote.
     let (_, step) = in_the_middle(&database, &mut owned, store.take_over(worker, 10)).await;
     assert!(matches!(step, WriteOutcome::Applied), "{step:?}");
-    while store.take_over(worker, 10).await.unwrap() > 0 {}
+    take_all(store, worker).await;
     assert_eq!(row(&database, owned.key()).await.1, owned.run.next_event_id);
     assert!(matches!(write_wait(store, &mut owned).await, WriteOutcome::Fenced));
 
@@ -249,8 +244,8 @@ async fn a_take_over_notes_how_far_the_history_is_and_that_it_got_on() {
         if steps {
             assert!(matches!(write_wait(store, &mut owned).await, WriteOutcome::Applied));
         }
-        declare_late(&database, worker).await;
-        while store.take_over(worker, 10).await.unwrap() > 0 {}
+        lapse(&database, worker).await;
+        take_all(store, worker).await;
         let said =
             format!("dacapo.runs_open WHERE takeovers = {strikes} AND next_event_id = {}", owned.run.next_event_id);
         assert_eq!(database.count(&said).await, 1, "{said}");

@@ -25,7 +25,7 @@ impl Item {
 impl Held {
     /// Folds an item that was written.
     pub(super) fn applied(&mut self, item: &Item) {
-        self.next = item.expected + item.events.len() as u8;
+        self.next = item.next();
         self.memory.waiting.retain(|message| !item.consumed.contains(message));
         self.memory.fold(&item.events);
         for (activity, task) in &item.tasks {

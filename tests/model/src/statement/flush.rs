@@ -37,6 +37,11 @@ impl Item {
         self.events.last() == Some(&Event::Closed)
     }
 
+    /// Gives the event that comes after those of the item.
+    pub(crate) fn next(&self) -> u8 {
+        self.expected + self.events.len() as u8
+    }
+
     /// Tells whether the row of the run changes with the item; otherwise it is only locked.
     fn counts(&self) -> bool {
         self.events.iter().any(|event| matches!(event, Event::Received(Message::Signal(_))))
@@ -114,7 +119,7 @@ fn unconsumed(cx: &Execution<'_>, item: &Item) -> bool {
 
 fn write_item(cx: &mut Execution<'_>, me: WorkerId, item: &Item, run: Run) -> Result<(), Stop> {
     let id = item.run;
-    let next = item.expected + item.events.len() as u8;
+    let next = item.next();
     if item.closes() {
         cx.write(Write::Delete(RowKey::Run(id)));
         cx.write(Write::Close(id));

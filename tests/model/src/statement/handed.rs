@@ -105,11 +105,11 @@ pub(crate) fn give_untaken(cx: &mut Execution<'_>, stage: u8, worker: WorkerId) 
         if stage == 0 && locks_first {
             continue;
         }
-        if cx.snapshot.next(id) != handed.next && !rules.lacks(Removal::GiveUntakenWithoutNextEventId) {
+        let next = cx.snapshot.next(id);
+        if next != handed.next && !rules.lacks(Removal::GiveUntakenWithoutNextEventId) {
             continue;
         }
         let raise = u8::from(!rules.lacks(Removal::EpochKept));
-        let next = cx.snapshot.next(id);
         cx.write(Write::Put(key, Row::Run(Run { owner: None, epoch: run.epoch + raise, next })));
         if !rules.lacks(Removal::GiveUntakenWithoutReady) {
             cx.make_ready(id)?;

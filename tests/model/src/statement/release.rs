@@ -24,14 +24,15 @@ pub(crate) fn release(
             .is_some_and(|run| (run.owner, run.epoch) == (Some(me), epoch) || rules.lacks(Removal::ReleaseWithoutEpoch))
     };
     // Asked of the history, which this statement sees as it was when the row had been locked.
-    let moved = cx.snapshot.next(id) != next && !rules.lacks(Removal::ReleaseWithoutNextEventId);
+    let written = cx.snapshot.next(id);
+    let moved = written != next && !rules.lacks(Removal::ReleaseWithoutNextEventId);
     let waiting = cx.snapshot.waiting(id).next().is_some() && !rules.lacks(Removal::ReleaseWithoutInboxCheck);
     let Some(run) = cx.lock_or_skip(key, LockMode::Update, mine).and_then(Row::run).filter(|_| !waiting && !moved)
     else {
         return Ok(Outcome::Done(Answer::Released(false)));
     };
     let raise = u8::from(!rules.lacks(Removal::EpochKept));
-    cx.write(Write::Put(key, Row::Run(Run { owner: None, epoch: run.epoch + raise, next: cx.snapshot.next(id) })));
+    cx.write(Write::Put(key, Row::Run(Run { owner: None, epoch: run.epoch + raise, next: written })));
     Ok(Outcome::Done(Answer::Released(true)))
 }
 
