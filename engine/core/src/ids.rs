@@ -3,7 +3,7 @@
 //! Names chosen by users are shared strings (cloning is a counter); ids made by the engine are uuids of version 7,
 //! whose order in time keeps inserts at the right edge of an index.
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -206,12 +206,25 @@ impl Shard {
 }
 
 /// The address of a run's rows: its shard and its id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct RunKey {
     /// The shard that all rows of the run share.
     pub shard: Shard,
     /// The run.
     pub run_id: RunId,
+}
+
+// By the run, as the keys of tables are: runs that were started one after the other lie beside each other.
+impl Ord for RunKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.run_id, self.shard).cmp(&(other.run_id, other.shard))
+    }
+}
+
+impl PartialOrd for RunKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Why a name chosen by a user is refused.

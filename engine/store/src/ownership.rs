@@ -49,7 +49,7 @@ WITH seen AS MATERIALIZED (
 ), marked AS (
     INSERT INTO dacapo.ready AS y (shard, run_id, namespace, task_queue, workflow_type, priority, visible_at)
     SELECT g.shard, g.run_id, g.namespace, g.task_queue, g.workflow_type, g.priority, g.ready_at FROM given g
-     WHERE g.ready_at IS NOT NULL ORDER BY g.shard, g.run_id
+     WHERE g.ready_at IS NOT NULL ORDER BY g.run_id, g.shard
     ON CONFLICT (shard, run_id) DO UPDATE SET visible_at = LEAST(y.visible_at, excluded.visible_at)
 )
 SELECT place, task_queue FROM given UNION ALL SELECT place, NULL FROM seen WHERE moved";
@@ -71,7 +71,7 @@ SELECT b.shard, b.run_id, b.message, b.body
        LATERAL (SELECT b.* FROM dacapo.inbox b
                  WHERE b.shard = k.shard AND b.run_id = k.run_id ORDER BY b.message LIMIT $4) b
  WHERE r.owner = $1
- ORDER BY b.shard, b.run_id, b.message LIMIT $4";
+ ORDER BY b.run_id, b.shard, b.message LIMIT $4";
 
 impl PgStore {
     /// Raises the epoch of a run, so that whatever is still on its way under the old one is fenced out.

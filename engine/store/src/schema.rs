@@ -28,6 +28,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 13, name: "lone", sql: include_str!("../../../migrations/0013_lone.sql") },
     Migration { version: 14, name: "handed", sql: include_str!("../../../migrations/0014_handed.sql") },
     Migration { version: 15, name: "locked_steps", sql: include_str!("../../../migrations/0015_locked_steps.sql") },
+    Migration { version: 16, name: "run_first", sql: include_str!("../../../migrations/0016_run_first.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.

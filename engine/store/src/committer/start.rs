@@ -306,9 +306,9 @@ impl Flush for Start {
 }
 
 /// The order in which starts lock: by workflow id.
-pub(super) fn order(start: &StartWrite) -> (i16, &str, &str) {
+pub(super) fn order(start: &StartWrite) -> (&str, &str) {
     let request = &start.request;
-    (start.transition.key.shard.0, request.namespace.as_str(), request.workflow_id.as_str())
+    (request.workflow_id.as_str(), request.namespace.as_str())
 }
 
 /// Starts runs of one owner, or hands them to a worker. Gives the places of those that were not started, and with whom the

@@ -26,7 +26,7 @@ SELECT r.shard, r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.task_qu
                c.started_at, c.events, NULL, c.owner_epoch, c.signals, false, false
           FROM dacapo.runs_closed c) r
   LEFT JOIN dacapo.transitions h ON h.shard = r.shard AND h.run_id = r.run_id
- ORDER BY r.shard, r.run_id, h.first_event_id";
+ ORDER BY r.run_id, r.shard, h.first_event_id";
 
 const WAITING: &str = "
 SELECT shard, run_id, 'a' AS kind, activity_id AS id, NULL::uuid AS message FROM dacapo.activities

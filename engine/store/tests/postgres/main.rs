@@ -8,6 +8,7 @@ mod fleet;
 mod handed;
 mod hints;
 mod lists;
+mod lock_order;
 mod lone;
 mod lost_answers;
 mod restart;
