@@ -4,6 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use clap::Args;
 use dacapo_core::limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, PAYLOAD_BYTES_MAX};
+use dacapo_runtime::WorkerOptions;
 
 use super::scenario::Scenario;
 
@@ -50,9 +51,9 @@ pub(crate) struct BenchOptions {
     /// As on machines of their own: processes tell each other what has changed through the server only
     #[arg(long)]
     pub(super) apart: bool,
-    /// Threads for workflow code in each worker process
-    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = workflow_threads)]
-    pub(super) workflow_threads: usize,
+    /// Threads for workflow code in each worker process; when absent, those of any worker: half of the cores, 1 to 4
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = workflow_threads)]
+    workflow_threads: Option<usize>,
     /// Workflows in flight, in `backlog` starts, in `signals` runs: 2,000 unless told otherwise, 1,000 for `sequence`,
     /// 500 for `mixed`, 200 for `children`, 50 for `fanout`, 20 for `signals`, 1 for `latency`
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = in_flight)]
@@ -88,6 +89,11 @@ impl BenchOptions {
     /// The bytes of each payload.
     pub(super) fn payload(&self) -> usize {
         self.payload.unwrap_or(PAYLOAD)
+    }
+
+    /// The threads for workflow code in each worker process.
+    pub(super) fn workflow_threads(&self) -> usize {
+        self.workflow_threads.unwrap_or_else(|| WorkerOptions::default().workflow_threads)
     }
 
     /// The scenarios that were asked for, each with its size.

@@ -285,7 +285,7 @@ fn config(plan: &Plan, options: &BenchOptions, postgres: BTreeMap<String, String
         in_process: options.in_process,
         apart: options.apart,
         workers: plan.workers,
-        workflow_threads: options.workflow_threads,
+        workflow_threads: options.workflow_threads(),
         in_flight: (options.rate.is_none() && plan.scenario.takes_in_flight()).then_some(plan.in_flight),
         rate: options.rate,
         count: plan.count,

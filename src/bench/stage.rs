@@ -142,7 +142,7 @@ impl<'a> Stage<'a> {
             url: &self.url,
             queue: &self.queue,
             namespace: self.namespace.as_str(),
-            workflow_threads: self.options.workflow_threads,
+            workflow_threads: self.options.workflow_threads(),
             apart: self.options.apart,
             log: self.log.as_deref(),
             until,

@@ -30,7 +30,7 @@ pub(crate) struct WorkerArgs {
     /// Runs that are kept in memory
     #[arg(long, value_name = "N", default_value_t = dacapo_core::limits::CACHED_RUNS)]
     cached_runs: usize,
-    /// Threads that run workflow code; one per core up to 4 when absent
+    /// Threads that run workflow code; half of the cores, 1 to 4, when absent
     #[arg(long, value_name = "N")]
     workflow_threads: Option<usize>,
     /// The build of the code, shown in histories and in `workers`

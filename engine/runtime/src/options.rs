@@ -34,7 +34,8 @@ pub struct WorkerOptions {
 /// The time for activities to notice that the process stops; with it, runs move on within half a second of SIGTERM.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(150);
 
-/// Threads for workflow code: one per core up to this many, since Postgres and activities want cores too.
+/// Threads for workflow code: half of the cores, up to this many. One carries what the database of several cores can write, and each
+/// more takes processor time from Postgres and activities (`docs/performance-history.md`).
 const WORKFLOW_THREADS_MAX: usize = 4;
 
 impl Default for WorkerOptions {
@@ -49,7 +50,7 @@ impl Default for WorkerOptions {
             lease_renewal: limits::LEASE_RENEWAL,
             cached_runs: limits::CACHED_RUNS,
             concurrent_activities: limits::CONCURRENT_ACTIVITIES,
-            workflow_threads: cores.min(WORKFLOW_THREADS_MAX),
+            workflow_threads: (cores / 2).clamp(1, WORKFLOW_THREADS_MAX),
             drain_timeout: DRAIN_TIMEOUT,
             workflow_task_timeout: limits::WORKFLOW_TASK_TIMEOUT,
         }
