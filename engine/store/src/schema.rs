@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 14, name: "handed", sql: include_str!("../../../migrations/0014_handed.sql") },
     Migration { version: 15, name: "locked_steps", sql: include_str!("../../../migrations/0015_locked_steps.sql") },
     Migration { version: 16, name: "run_first", sql: include_str!("../../../migrations/0016_run_first.sql") },
+    Migration { version: 17, name: "forgiven", sql: include_str!("../../../migrations/0017_forgiven.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.

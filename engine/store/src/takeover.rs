@@ -2,14 +2,15 @@
 //!
 //! The worker is marked dead under a lock that no claim or owned start of its passes, so that nothing is added to what
 //! there is to take. An attempt that it had claimed may have begun, so it counts: its run is told that it was lost, and
-//! the retry policy decides. A run that is taken over again and again without a single event in between is parked: it may
-//! be what kills its workers.
+//! the retry policy decides. A run that is taken over again and again, without a single event in between and shortly after it
+//! was taken, is parked: it may be what kills its workers.
 
 use std::time::Duration;
 
 use dacapo_core::{
     ActivityOutcome, ActivityResult, Failure, Message, MessageBody, MessageId, RunKey, WorkerId,
-    limits::TAKEOVERS_WITHOUT_PROGRESS_MAX, store::StoreResult,
+    limits::{TAKEOVER_COUNTS_WITHIN, TAKEOVERS_WITHOUT_PROGRESS_MAX},
+    store::StoreResult,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
@@ -32,7 +33,7 @@ const CHOOSE_NO_MORE: &str = "UPDATE dacapo.workers SET takes_until = NULL
 
 const MARK_DEAD: &str = "UPDATE dacapo.workers SET dead = true WHERE worker = $1";
 
-const TAKE_RUNS: &str = "SELECT shard, run_id, task_queue, parked FROM dacapo.take_over_v1($1, $2, $3)";
+const TAKE_RUNS: &str = "SELECT shard, run_id, task_queue, parked FROM dacapo.take_over_v2($1, $2, $3, $4)";
 
 /// The runs are locked before what belongs to them; those that somebody closes or releases right now come next time.
 const LOCK_CLAIMED: &str = "
@@ -88,6 +89,7 @@ impl PgStore {
             .bind(dead.0)
             .bind(limit)
             .bind(TAKEOVERS_WITHOUT_PROGRESS_MAX)
+            .bind(TAKEOVER_COUNTS_WITHIN.as_millis() as i64)
             .fetch_all(&self.read)
             .await
             .map_err(store_error)?;

@@ -39,6 +39,7 @@ impl State {
             }
             run.owner = Some(worker);
             run.owner_epoch += 1;
+            run.taken_at = now;
             run.parked_at = None;
             claimed.runs.extend(self.load(&[key]));
         }

@@ -93,11 +93,11 @@ impl State {
         let limit = usize::try_from(limit).unwrap_or(0);
         let Some(row) = self.workers.get_mut(&dead) else { return 0 };
         row.dead = true;
-        let identity = row.registration.identity.clone();
+        let (identity, died_at) = (row.registration.identity.clone(), row.lease_until.min(now));
         let owned = self.open.values().filter(|run| run.owner == Some(dead)).map(|run| run.facts.key);
         let owned: Vec<RunKey> = owned.take(limit).collect();
         for key in &owned {
-            self.take_run_over(*key, now);
+            self.take_run_over(*key, died_at, now);
         }
         let claimed = self.activities.iter().filter(|(_, slot)| slot.claim.is_some_and(|claim| claim.worker == dead));
         let claimed: Vec<(RunKey, ActivityId)> =
@@ -112,13 +112,15 @@ impl State {
         moved as u64
     }
 
-    /// Leaves a run without an owner and before everybody; one that was taken over too often without progress is
-    /// parked until a message comes for it.
-    pub(super) fn take_run_over(&mut self, key: RunKey, now: Timestamp) {
+    /// Leaves a run without an owner and before everybody; one whose owners died too often, shortly after they had taken it
+    /// and without progress, is parked until a message comes for it.
+    pub(super) fn take_run_over(&mut self, key: RunKey, died_at: Timestamp, now: Timestamp) {
         let Some(run) = self.open.get_mut(&key) else { return };
         run.owner = None;
         run.owner_epoch += 1;
-        run.takeovers = if run.next_event_id > run.progress_event_id { 1 } else { run.takeovers + 1 };
+        let lived_with_it = died_at.since(run.taken_at) >= limits::TAKEOVER_COUNTS_WITHIN;
+        let is_innocent = lived_with_it || run.next_event_id > run.progress_event_id;
+        run.takeovers = if is_innocent { 1 } else { run.takeovers + 1 };
         run.progress_event_id = run.next_event_id;
         run.parked_at = (run.takeovers >= limits::TAKEOVERS_WITHOUT_PROGRESS_MAX).then_some(now);
         if run.parked_at.is_none() {

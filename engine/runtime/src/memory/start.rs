@@ -112,6 +112,7 @@ impl State {
             next_event_id: transition.next_event_id(),
             signals: transition.signals,
             progress_event_id: 0,
+            taken_at: now,
             takeovers: 0,
             parked_at: None,
             problem: match &transition.problem {

@@ -63,6 +63,8 @@ pub(super) struct OpenRun {
     pub(super) signals: u64,
     /// The next event id at the last take-over: the run has made progress when it is higher now.
     pub(super) progress_event_id: i64,
+    /// When its owner took it.
+    pub(super) taken_at: Timestamp,
     /// Take-overs without progress.
     pub(super) takeovers: i32,
     /// Since when nobody gets it, for one that is parked.

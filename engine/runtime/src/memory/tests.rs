@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use dacapo_core::{
-    StartWorkflow,
+    StartWorkflow, limits,
     store::{ActivityClaim, HintReceiver, RunClaim},
 };
 use uuid::Uuid;
@@ -21,6 +21,30 @@ fn start(store: &MemoryStore, request: StartWorkflow) -> StoreResult<StartOutcom
     let write = StartWrite { request, transition, owner: None, ready_at };
     store.start(write, Reply::new(move |outcome| answer.send(outcome).unwrap()));
     answered.try_recv().expect("the answer comes with the call")
+}
+
+/// Registers a worker.
+async fn register(store: &MemoryStore) -> WorkerId {
+    let registration = WorkerRegistration {
+        worker: WorkerId(Uuid::now_v7()),
+        identity: "w".to_owned(),
+        build_id: None,
+        namespace: Namespace::default_namespace(),
+        queues: vec!["queue".into()],
+        workflow_types: vec!["flow".into()],
+        activity_types: Vec::new(),
+        lease: Duration::from_secs(60),
+        slots: 1,
+    };
+    store.register(&registration).await.unwrap();
+    registration.worker
+}
+
+/// Lets a worker claim a run.
+async fn claim(store: &MemoryStore, worker: WorkerId) {
+    let (queues, workflow_types) = (vec!["queue".into()], vec!["flow".into()]);
+    let claim = RunClaim { namespace: Namespace::default_namespace(), queues, workflow_types, limit: 1 };
+    assert_eq!(store.claim_runs(worker, &claim).await.unwrap().runs.len(), 1);
 }
 
 async fn next(hints: &mut HintReceiver) -> Hint {
@@ -63,28 +87,36 @@ fn what_only_time_brings_is_named_by_its_time() {
 #[tokio::test]
 async fn a_run_that_was_claimed_is_something_to_do_until_its_owner_has_it() {
     let store = MemoryStore::with_manual_clock();
-    let worker = WorkerId(Uuid::now_v7());
-    let (namespace, queues, types) = (Namespace::default_namespace(), vec!["queue".into()], vec!["flow".into()]);
-    let registration = WorkerRegistration {
-        worker,
-        identity: "w".to_owned(),
-        build_id: None,
-        namespace: namespace.clone(),
-        queues: queues.clone(),
-        workflow_types: types.clone(),
-        activity_types: Vec::new(),
-        lease: Duration::from_secs(10),
-        slots: 1,
-    };
-    store.register(&registration).await.unwrap();
+    let worker = register(&store).await;
     let request = request("a");
     let run = request.key();
     let at_rest = |known: &[RunKey]| store.is_at_rest(|_, _| false, &HashSet::new(), &known.iter().copied().collect());
     start(&store, request).unwrap();
     assert!(!at_rest(&[]), "it waits to be claimed");
-    store.claim_runs(worker, &RunClaim { namespace, queues, workflow_types: types, limit: 1 }).await.unwrap();
+    claim(&store, worker).await;
     assert!(!at_rest(&[]), "it is between the table and its thread");
     assert!(at_rest(&[run]));
+}
+
+#[tokio::test]
+async fn the_death_of_a_worker_that_has_lived_with_a_run_counts_for_nothing() {
+    let store = MemoryStore::with_manual_clock();
+    let request = request("a");
+    let run = request.key();
+    start(&store, request).unwrap();
+    let deaths = limits::TAKEOVERS_WITHOUT_PROGRESS_MAX;
+    for long in (0..2 * deaths).map(|_| true).chain((1..deaths).map(|_| false)) {
+        assert!(!store.describe(run).await.unwrap().unwrap().parked);
+        let worker = register(&store).await;
+        claim(&store, worker).await;
+        if long {
+            store.advance(limits::TAKEOVER_COUNTS_WITHIN);
+        }
+        store.deregister(worker).await.unwrap();
+        while store.take_over(worker, 10).await.unwrap() > 0 {}
+    }
+    // The last that had lived with it is the first of those that count.
+    assert!(store.describe(run).await.unwrap().unwrap().parked);
 }
 
 #[tokio::test]

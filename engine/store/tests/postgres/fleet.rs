@@ -6,7 +6,7 @@ use dacapo_core::{
     ActivityOptions, Message, MessageBody, Store,
     activity::{ActivityOutcome, ActivityResult},
     failure::FailureKind,
-    limits::TAKEOVERS_WITHOUT_PROGRESS_MAX,
+    limits::{TAKEOVER_COUNTS_WITHIN, TAKEOVERS_WITHOUT_PROGRESS_MAX},
     store::{ActivityClaim, ActivityReport, ReportOutcome, StoreError, WriteOutcome},
 };
 
@@ -93,6 +93,31 @@ async fn a_run_that_is_taken_over_without_progress_is_parked_until_somebody_writ
     lapse(&database, worker).await;
     take_all(store, worker).await;
     assert!(!store.describe(key).await.unwrap().unwrap().parked);
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn the_death_of_a_worker_that_has_lived_with_a_run_counts_for_nothing() {
+    let database = Database::new().await;
+    let store = &database.store;
+    start(store, request("a")).await;
+    let claims = (0..2 * TAKEOVERS_WITHOUT_PROGRESS_MAX).map(|_| (TAKEOVER_COUNTS_WITHIN.as_secs() + 1, 1));
+    // The last that had lived with it is the first of those that count.
+    for (seconds, counted) in claims.chain((2..=TAKEOVERS_WITHOUT_PROGRESS_MAX).map(|number| (0, number))) {
+        let victim = register(store).await;
+        assert_eq!(store.claim_runs(victim, &claim_of(1)).await.unwrap().runs.len(), 1, "after {counted}");
+        // A lapsed lease has ended a second ago.
+        let ago = format!(
+            "UPDATE dacapo.runs_open SET taken_at = taken_at - interval '{seconds} s' WHERE taken_at IS NOT NULL"
+        );
+        assert_eq!(database.sql(&ago).await, 1);
+        lapse(&database, victim).await;
+        assert_eq!(take_all(store, victim).await, 1);
+        let said = format!(
+            "dacapo.runs_open WHERE takeovers = {counted} AND parked = ({counted} = {TAKEOVERS_WITHOUT_PROGRESS_MAX})"
+        );
+        assert_eq!(database.count(&said).await, 1, "{said}");
+    }
     database.finish().await;
 }
 
