@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dacapo::{ClientError, ResultError, prelude::*};
+use dacapo::{ClientError, ResultError, core::store::DeadLetterFilter, prelude::*};
 
 use super::{
     code::{STOP, VALUE, Work, collector, sequence, slow},
@@ -29,20 +29,31 @@ async fn what_is_committed_is_started_and_signalled_once_while_processes_are_kil
     }
     let collects = fleet.client.start(collector, ()).id("collects").await.unwrap();
     let shop = fleet.client.start(shop, ("collects".to_owned(), ORDERS)).id("shop").await.unwrap();
-    let mut kills = 0;
+    let (mut kills, mut retries, mut placed, mut in_vain) = (0, 0, 0, 0);
     let attempts = loop {
         tokio::select! {
             attempts = shop.result() => break attempts.unwrap(),
-            // On a machine that has much else to do, workers live long enough to get somewhere after some kills.
-            () = tokio::time::sleep(BETWEEN_KILLS * (1 + kills as u32 / 20)) => {
-                assert!(kills < 150, "the orders are never placed");
+            () = tokio::time::sleep(BETWEEN_KILLS) => {
+                // Nobody lives long enough here to prove that it is not the shop that kills them: in the end it waits for a person.
+                for letter in fleet.client.untyped().dead_letters(DeadLetterFilter::default(), 10).await.unwrap() {
+                    retries += 1;
+                    fleet.client.untyped().retry_dead_letter(&letter, "the workers were killed").await.unwrap();
+                }
+                // On a machine that has much else to do, processes that die every moment get nowhere.
+                let now_placed = fleet.database.count("orders").await;
+                if now_placed == placed {
+                    in_vain += 1;
+                    assert!(BETWEEN_KILLS * in_vain < PATIENCE, "after {kills} kills and {placed} orders there are no more");
+                    continue;
+                }
+                (placed, in_vain) = (now_placed, 0);
                 fleet.kill(kills % WORKERS);
                 fleet.spawn(watchful);
                 kills += 1;
             }
         }
     };
-    eprintln!("{ORDERS} orders, {kills} kills, {attempts} attempts");
+    eprintln!("{ORDERS} orders, {kills} kills, {attempts} attempts, parked {retries} times");
     assert!(attempts > 1, "no sender was killed");
     let orders: Vec<i64> =
         sqlx::query_scalar("SELECT id FROM orders ORDER BY id").fetch_all(&fleet.database.pool).await.unwrap();
