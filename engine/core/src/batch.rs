@@ -1,20 +1,33 @@
 //! The stored form of a transition's events: one row of history, as JSON that people can read.
 //!
-//! A row is an array. A number is a time, the first in microseconds since 1970, a later one in microseconds after the
-//! one before it; it holds for all events up to the next number. Everything else is an event, its id implied by its
-//! place: an object with the event's type and attributes, or the type alone when no attribute is left to write.
+//! A row is an array that begins with the number of its format, as text; rows of the first format, which are read as ever, begin
+//! without. A number is a time, the first in microseconds since 1970, a later one in microseconds after the one before it; it
+//! holds for all events up to the next number. Everything else is an event, its id implied by its place: an object with the
+//! event's type and attributes, or the type alone when no attribute is left to write. Types and attributes have short names.
 //!
 //! Some attributes are *carried*: written only where their value is not the one that the row holds at that place. The
 //! rule goes by the attribute's name and not by the event, so that a new event needs nothing here. What is read is what
 //! was written, whatever the events are; that the events make sense is for the fold to say. `docs/history-format.md`
 //! shows rows and says how another format would be told apart.
 
+mod names;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use crate::{event::Event, ids::RunId};
+
+/// What rows begin with. In those of the first format names are spelled out.
+const FORMAT: &str = "2";
+
+/// Whether the name is that of a type of event, the name, and how rows write it; names that are missing are written as they are.
+pub fn short_names() -> impl Iterator<Item = (bool, &'static str, &'static str)> {
+    let of = |types: bool, all: &'static [(&'static str, &'static str)]| {
+        all.iter().map(move |(long, short)| (types, *long, *short))
+    };
+    of(true, names::types::ALL).chain(of(false, names::attributes::ALL))
+}
 
 /// Writes the events of one transition of a run.
 ///

@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 15, name: "locked_steps", sql: include_str!("../../../migrations/0015_locked_steps.sql") },
     Migration { version: 16, name: "run_first", sql: include_str!("../../../migrations/0016_run_first.sql") },
     Migration { version: 17, name: "forgiven", sql: include_str!("../../../migrations/0017_forgiven.sql") },
+    Migration { version: 18, name: "short_names", sql: include_str!("../../../migrations/0018_short_names.sql") },
 ];
 
 /// Any number that nothing else locks: the letters `dacapo` and a zero.

@@ -12,7 +12,10 @@ use serde::{
 };
 use serde_json::{Error, value::RawValue};
 
-use super::{Carried, Place, RunIdText, Value};
+use super::{
+    Carried, FORMAT, Place, RunIdText, Value,
+    names::{attributes, types},
+};
 use crate::{
     event::{Event, EventKind},
     ids::RunId,
@@ -22,7 +25,12 @@ use crate::{
 pub(super) fn row(run_id: RunId, first_event_id: i64, bytes: &[u8]) -> Result<Vec<Event>, Error> {
     let text = std::str::from_utf8(bytes).map_err(Error::custom)?;
     let mut json = serde_json::Deserializer::from_str(text);
-    let mut reader = Reader { run_id: RunIdText::new(run_id), place: Place::first(first_event_id), time: None };
+    let mut reader = Reader {
+        run_id: RunIdText::new(run_id),
+        place: Place::first(first_event_id),
+        time: None,
+        names: Names::Spelled,
+    };
     let events = json.deserialize_seq(Row(&mut reader))?;
     json.end()?;
     Ok(events)
@@ -33,6 +41,26 @@ struct Reader<'de> {
     run_id: RunIdText,
     place: Place<&'de str>,
     time: Option<i64>,
+    names: Names,
+}
+
+/// How the names of a row are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// As they are: the first format.
+    Spelled,
+    /// Short, where there is a short name.
+    Short,
+}
+
+impl Names {
+    fn event_type(self, name: &str) -> &str {
+        if self == Self::Short { types::long(name) } else { name }
+    }
+
+    fn attribute(self, name: &str) -> &str {
+        if self == Self::Short { attributes::long(name) } else { name }
+    }
 }
 
 /// Reads the array.
@@ -87,7 +115,12 @@ impl<'de> Visitor<'de> for Element<'_, 'de> {
     }
 
     fn visit_borrowed_str<E: de::Error>(self, event_type: &'de str) -> Result<Self::Value, E> {
+        if self.0.time.is_none() && self.0.names == Names::Spelled && event_type == FORMAT {
+            self.0.names = Names::Short;
+            return Ok(None);
+        }
         let time = self.time()?;
+        let event_type = self.0.names.event_type(event_type);
         let bare = Bare { reader: self.0, event_type, error: PhantomData };
         EventKind::deserialize(EventDeserializer(bare)).map(|event| Some((time, event)))
     }
@@ -101,7 +134,7 @@ impl<'de> Visitor<'de> for Element<'_, 'de> {
 
 impl Element<'_, '_> {
     fn time<E: de::Error>(&self) -> Result<i64, E> {
-        let problem = "a row of history begins with its time; one that begins with anything else has another format";
+        let problem = "a row of history begins with its time, or with its format and its time; this is another format";
         self.0.time.ok_or_else(|| E::custom(problem))
     }
 }
@@ -150,7 +183,8 @@ impl<'de, A: MapAccess<'de>> EnumAccess<'de> for Full<'_, 'de, A> {
     type Variant = Self;
 
     fn variant_seed<S: DeserializeSeed<'de>>(mut self, seed: S) -> Result<(S::Value, Self), A::Error> {
-        self.event_type = self.map.next_key()?.ok_or_else(|| A::Error::custom("an event has a type"))?;
+        let name: &str = self.map.next_key()?.ok_or_else(|| A::Error::custom("an event has a type"))?;
+        self.event_type = self.reader.names.event_type(name);
         seed.deserialize(BorrowedStrDeserializer::new(self.event_type)).map(|event_type| (event_type, self))
     }
 }
@@ -275,6 +309,7 @@ impl<'de, A: MapAccess<'de>> Complete<'_, 'de, A> {
     /// Gives the key of the next attribute that is written.
     fn written(&mut self) -> Result<Option<&'de str>, A::Error> {
         while let Some(key) = self.map.next_key::<&'de str>()? {
+            let key = self.reader.names.attribute(key);
             let Some(carried) = Carried::named(key) else { return Ok(Some(key)) };
             let json = self.map.next_value::<&'de RawValue>()?.get();
             self.missing &= !carried.bit();

@@ -96,13 +96,14 @@ fn the_first_row_of_a_run_says_what_its_key_does_not() {
     check(
         &events,
         expect![[r#"
+            "2"
             1795245407328098
-            {"WorkflowExecutionStarted":{"workflow_id":"order-42","workflow_type":"checkout","task_queue":"orders","input":42,"identity":"client-1"}}
-            "WorkflowTaskScheduled"
+            {"Wb":{"n":"order-42","k":"checkout","q":"orders","i":42,"w":"client-1"}}
+            "Ts"
             142
-            {"WorkflowTaskStarted":{"identity":"worker-1"}}
-            "WorkflowTaskCompleted"
-            {"ActivityTaskScheduled":{"activity_id":1,"activity_type":"charge","input":null,"options":{"start_to_close_ms":60000}}}"#]],
+            {"Tb":{"w":"worker-1"}}
+            "Tc"
+            {"As":{"a":1,"y":"charge","i":null,"o":{"start_to_close_ms":60000}}}"#]],
     );
 }
 
@@ -113,8 +114,9 @@ fn the_id_of_the_run_stands_for_a_workflow_id_that_nobody_chose() {
     check(
         &events,
         expect![[r#"
-        1795245407328098
-        {"WorkflowExecutionStarted":{"workflow_type":"checkout","task_queue":"orders","input":42,"identity":"a"}}"#]],
+            "2"
+            1795245407328098
+            {"Wb":{"k":"checkout","q":"orders","i":42,"w":"a"}}"#]],
     );
 }
 
@@ -136,14 +138,15 @@ fn an_outcome_follows_the_start_of_its_attempt() {
     check(
         &row(8, kinds.map(|kind| (0, kind)).collect()),
         expect![[r#"
-        1795245407328098
-        {"ActivityTaskStarted":{"activity_id":1,"scheduled_event_id":5,"identity":"worker-1","started_at":1795245407327098}}
-        {"ActivityTaskCompleted":{"result":null}}
-        {"ActivityTaskStarted":{"activity_id":2,"scheduled_event_id":6,"attempt":2,"started_at":1795245407327098}}
-        {"ActivityTaskCompleted":{"result":null}}
-        {"WorkflowTaskScheduled":{"attempt":1}}
-        "WorkflowTaskStarted"
-        "WorkflowTaskCompleted""#]],
+            "2"
+            1795245407328098
+            {"Ab":{"a":1,"s":5,"w":"worker-1","t":1795245407327098}}
+            {"Ac":{"r":null}}
+            {"Ab":{"a":2,"s":6,"e":2,"t":1795245407327098}}
+            {"Ac":{"r":null}}
+            {"Ts":{"e":1}}
+            "Tb"
+            "Tc""#]],
     );
 }
 
@@ -163,13 +166,14 @@ fn an_attribute_that_an_event_lacks_is_not_read_from_the_one_before() {
     check(
         &events,
         expect![[r#"
+            "2"
             1795245407328098
-            {"WorkflowExecutionStarted":{"workflow_id":"order-42","workflow_type":"checkout","task_queue":"orders","input":42,"correlation_id":null}}
-            {"WorkflowExecutionSignaled":{"message_id":"00000000-0000-0000-0000-000000000007","signal_name":"go","input":null,"identity":"client-1"}}
+            {"Wb":{"n":"order-42","k":"checkout","q":"orders","i":42,"correlation_id":null}}
+            {"Wg":{"message_id":"00000000-0000-0000-0000-000000000007","g":"go","i":null,"w":"client-1"}}
             -5
-            {"WorkflowExecutionSignaled":{"message_id":"00000000-0000-0000-0000-000000000007","signal_name":"go","input":null}}
+            {"Wg":{"message_id":"00000000-0000-0000-0000-000000000007","g":"go","i":null}}
             9221576791447447714
-            {"WorkflowExecutionSignaled":{"message_id":"00000000-0000-0000-0000-000000000007","signal_name":"go","input":null,"identity":null}}"#]],
+            {"Wg":{"message_id":"00000000-0000-0000-0000-000000000007","g":"go","i":null,"w":null}}"#]],
     );
 }
 
@@ -178,9 +182,9 @@ fn what_is_no_row_is_refused_with_a_reason() {
     let problem = |text: &str| decode(RUN, 1, text.as_bytes()).unwrap_err().to_string();
     let full = serde_json::to_string(&row(1, task(1, "a").map(|kind| (0, kind)).to_vec())).unwrap();
     expect![[r#"
-        a row of history begins with its time; one that begins with anything else has another format at line 1 column 2
+        a row of history begins with its time, or with its format and its time; this is another format at line 1 column 2
         invalid type: map, expected a row of history: an array of a time and events at line 1 column 0
-        a row of history begins with its time; one that begins with anything else has another format at line 1 column 2
+        a row of history begins with its time, or with its format and its time; this is another format at line 1 column 2
         missing field `scheduled_event_id` at line 1 column 24
         an event has one type at line 1 column 52
         invalid type: floating point `2.5`, expected a time in microseconds, an event, or the type of one at line 1 column 6
@@ -200,6 +204,32 @@ fn what_is_no_row_is_refused_with_a_reason() {
     assert!(problem("[1,\"Nonsense\"]").contains("unknown variant `Nonsense`"));
     assert!(decode(RUN, 1, b"[1,\"\xff\"]").is_err());
     assert_eq!(decode(RUN, 1, b"[]").unwrap(), []);
+}
+
+#[test]
+fn a_row_of_the_first_format_is_read() {
+    let [scheduled, began, completed] = task(2, "worker-1");
+    let start = EventKind::WorkflowExecutionStarted(Box::new(started("order-42", "client-1")));
+    let events = row(1, vec![(0, start), (0, scheduled), (142, began), (142, completed)]);
+    let text = r#"[1795245407328098,{"WorkflowExecutionStarted":{"workflow_id":"order-42","workflow_type":"checkout",
+        "task_queue":"orders","input":42,"identity":"client-1"}},"WorkflowTaskScheduled",142,
+        {"WorkflowTaskStarted":{"identity":"worker-1"}},"WorkflowTaskCompleted"]"#;
+    assert_eq!(decode(RUN, 1, text.as_bytes()).unwrap(), events);
+    assert!(
+        decode(RUN, 1, b"[1,\"Ts\"]").unwrap_err().to_string().contains("unknown variant `Ts`"),
+        "it has no short names"
+    );
+}
+
+#[test]
+fn a_short_name_stands_for_one_name() {
+    for types in [true, false] {
+        let of = || short_names().filter(move |name| name.0 == types);
+        let mut all: Vec<&str> = of().flat_map(|(_, name, short)| [name, short]).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 2 * of().count());
+    }
 }
 
 #[test]

@@ -6,7 +6,10 @@ use serde::{
 };
 use serde_json::Error;
 
-use super::{Carried, Place, RunIdText, Value};
+use super::{
+    Carried, FORMAT, Place, RunIdText, Value,
+    names::{attributes, types},
+};
 use crate::{event::Event, ids::RunId};
 
 /// Where a value stands in the bytes of the row.
@@ -30,12 +33,12 @@ pub(super) fn row(run_id: RunId, first_event_id: i64, events: &[Event]) -> Vec<u
         place: Place::first(first_event_id),
     };
     let mut time = 0_i64;
-    writer.out.push(b'[');
+    writer.out.extend_from_slice(b"[\"");
+    writer.out.extend_from_slice(FORMAT.as_bytes());
+    writer.out.push(b'"');
     for (at, event) in events.iter().enumerate() {
         assert_eq!(event.event_id, writer.place.event_id, "the ids of a row's events are dense");
-        if at > 0 {
-            writer.out.push(b',');
-        }
+        writer.out.push(b',');
         if at == 0 || event.event_time.0 != time {
             // Wraps, and wraps back when it is read: whether a time is possible is not decided here.
             writer.number(event.event_time.0.wrapping_sub(time));
@@ -84,7 +87,7 @@ impl Attributes<'_> {
             out.push(b',');
         }
         out.push(b'"');
-        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(attributes::short(key).as_bytes());
         out.extend_from_slice(b"\":");
     }
 }
@@ -151,6 +154,7 @@ impl<'a> Serializer for &'a mut Writer {
         event_type: &'static str,
         attributes: &V,
     ) -> Result<(), Error> {
+        let event_type = types::short(event_type);
         let start = self.out.len();
         self.out.extend_from_slice(b"{\"");
         self.out.extend_from_slice(event_type.as_bytes());

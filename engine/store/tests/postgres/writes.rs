@@ -10,7 +10,7 @@ use dacapo_core::{
     store::{ReleaseOutcome, ReleaseRun, RunsPart, SendOutcome, StartOutcome, StoreError, WriteOutcome},
 };
 use dacapo_devpg::Cluster;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use crate::common::*;
 
@@ -248,6 +248,44 @@ async fn people_see_every_event_on_a_line_of_its_own() {
     let named = format!("{of_run} AND attributes ->> 'signal_name' IN ('a', 'b')");
     assert_eq!(database.count(&named).await, 2);
     database.finish().await;
+}
+
+/// Short names are in the code and in the database; rows of the first format have none.
+#[tokio::test]
+async fn people_see_names_spelled_out() {
+    let database = Database::new().await;
+    let mut reader = PgConnection::connect(&database.url).await.unwrap();
+    let names = "SELECT of_type, name, short FROM dacapo.short_names_v1()";
+    let names: Vec<(bool, String, String)> = sqlx::query_as(names).fetch_all(&mut reader).await.unwrap();
+    let in_code = dacapo_core::batch::short_names().map(|(of_type, name, short)| (of_type, name.into(), short.into()));
+    assert_eq!(names, in_code.collect::<Vec<_>>());
+
+    let worker = register(&database.store).await;
+    let mut owned = waiting_run(&database.store, worker, "a").await;
+    owned.go(&database.store, vec![signal("go")], vec![]).await;
+    let of_run = format!("WHERE run_id = '{}'", owned.key().run_id);
+    let seen = format!(
+        "SELECT event_id, event_time::text, event_type, attributes::text FROM dacapo.events {of_run} ORDER BY event_id"
+    );
+    let mut seen = async || -> Vec<(i64, String, String, String)> {
+        sqlx::query_as(sqlx::AssertSqlSafe(seen.clone())).fetch_all(&mut reader).await.unwrap()
+    };
+    let before = seen().await;
+    assert!(
+        before.iter().any(|line| line.2 == "WorkflowExecutionSignaled" && line.3.contains("\"signal_name\" : \"go\""))
+    );
+    let row = "[1795245407328098,{\"WorkflowExecutionSignaled\":{\"signal_name\":\"go\",\"i\":1}},5,\"Wg\"]";
+    let first_format = format!(
+        "UPDATE dacapo.history SET events = convert_to('{row}', 'UTF8') {of_run} \
+            AND first_event_id = (SELECT max(first_event_id) FROM dacapo.history {of_run})"
+    );
+    assert_eq!(database.sql(&first_format).await, 1);
+    let after = seen().await;
+    let old: Vec<(&str, &str)> = after[after.len() - 2..].iter().map(|line| (&*line.2, &*line.3)).collect();
+    assert_eq!(old, [("WorkflowExecutionSignaled", "{\"signal_name\":\"go\",\"i\":1}"), ("Wg", "{}")]);
+    let kept = after.len() - 2;
+    assert_eq!(after[..kept], before[..kept]);
+    database.store.close().await;
 }
 
 #[tokio::test]
