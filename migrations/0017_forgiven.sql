@@ -3,6 +3,8 @@
 
 -- When its owner took it; null for one whose owner had it from its start.
 ALTER TABLE dacapo.runs_open ADD COLUMN taken_at timestamptz;
+-- When the worker last renewed its lease: until then it lived. How long its lease is says nothing about that.
+ALTER TABLE dacapo.workers ADD COLUMN heard_at timestamptz;
 
 -- The function is the one that there was, and notes the time in the row that it writes anyway.
 DO $$
@@ -21,8 +23,8 @@ BEGIN
 END
 $$;
 
--- As take_over_v1, and lets a death count only where the worker had taken the run within the `innocent_ms` before its end: the
--- end of its lease, or now where it vanished before.
+-- As take_over_v1, and lets a death count only where the worker had taken the run within the `innocent_ms` before it was last
+-- heard of. One that was never heard of by this name counts.
 CREATE FUNCTION dacapo.take_over_v2(dead uuid, at_most bigint, takeovers_max integer, innocent_ms bigint)
 RETURNS TABLE (shard smallint, run_id uuid, task_queue text, parked boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -37,7 +39,7 @@ BEGIN
     IF places IS NULL THEN
         RETURN;
     END IF;
-    SELECT LEAST(w.lease_until, clock_timestamp()) - innocent_ms * interval '1 ms' INTO suspect
+    SELECT w.heard_at - innocent_ms * interval '1 ms' INTO suspect
       FROM dacapo.workers w WHERE w.worker = take_over_v2.dead;
     -- What the dead worker had written before the locks is in this snapshot, and it writes nothing after them.
     SELECT array_agg(dacapo.next_event_v1(r.shard, r.run_id, r.next_event_id)), array_agg(r.ctid)

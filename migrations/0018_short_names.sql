@@ -59,7 +59,11 @@ $$;
 CREATE OR REPLACE VIEW dacapo.events AS
     SELECT h.shard, h.run_id, h.first_event_id + e.place - 1 AS event_id,
            to_timestamp(e.micros / 1000000) AS event_time, COALESCE(t.name, k.key) AS event_type,
-           CASE WHEN e.is_short THEN a.spelled ELSE k.value END AS attributes, h.owner_epoch, h.written_at
+           CASE WHEN e.is_short THEN (
+               SELECT COALESCE(json_object_agg(COALESCE(n.name, v.key), v.value ORDER BY v.at), '{}')
+                 FROM json_each(k.value) WITH ORDINALITY v (key, value, at)
+                      LEFT JOIN dacapo.short_names_v1() n ON NOT n.of_type AND n.short = v.key)
+           ELSE k.value END AS attributes, h.owner_epoch, h.written_at
       FROM dacapo.transitions h
      CROSS JOIN LATERAL (
            SELECT n.value, json_typeof(n.value) AS shape, n.at > 1 OR json_typeof(n.value) <> 'string' AS is_event,
@@ -74,8 +78,4 @@ CREATE OR REPLACE VIEW dacapo.events AS
                                        WHEN e.shape = 'string' THEN json_build_object(e.value #>> '{}', '{}'::json)
                                        ELSE '{}' END) k
       LEFT JOIN LATERAL (SELECT n.name FROM dacapo.short_names_v1() n
-                          WHERE e.is_short AND n.of_type AND n.short = k.key) t ON true
-     CROSS JOIN LATERAL (
-           SELECT COALESCE(json_object_agg(COALESCE(n.name, v.key), v.value ORDER BY v.at), '{}') AS spelled
-             FROM json_each(k.value) WITH ORDINALITY v (key, value, at)
-                  LEFT JOIN dacapo.short_names_v1() n ON NOT n.of_type AND n.short = v.key) a;
+                          WHERE e.is_short AND n.of_type AND n.short = k.key) t ON true;

@@ -102,8 +102,8 @@ pub const HANDED_GRACE: Duration = Duration::from_secs(1);
 /// The take-overs without progress after which a run is parked, so that a run that kills its workers stops doing so.
 pub const TAKEOVERS_WITHOUT_PROGRESS_MAX: i32 = 5;
 
-/// The time since a worker took a run within which its death counts against the run. One that has lived with a run for longer, twice
-/// its lease, died of something else.
+/// The time from a worker's taking of a run to the last renewal of its lease within which its death counts against the run. One
+/// that has lived with a run for longer died of something else.
 pub const TAKEOVER_COUNTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// The version of ordering, cancellation and replay rules that new runs are started under.

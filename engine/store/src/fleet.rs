@@ -19,8 +19,9 @@ use crate::{
 };
 
 const REGISTER: &str = "
-INSERT INTO dacapo.workers (worker, identity, build_id, namespace, queues, workflow_types, activity_types, lease_until, slots)
-VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 ms', $9)
+INSERT INTO dacapo.workers (worker, identity, build_id, namespace, queues, workflow_types, activity_types, lease_until, slots,
+       heard_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 ms', $9, clock_timestamp())
 RETURNING clock_timestamp() AS now";
 
 const DEREGISTER: &str = "UPDATE dacapo.workers SET dead = true WHERE worker = $1";
@@ -43,7 +44,7 @@ const ON_ITS_WAY: Duration = Duration::from_millis(250);
 const BEAT: &str = "
 WITH me AS (
     UPDATE dacapo.workers SET lease_until = clock_timestamp() + $2 * interval '1 ms', busy = $6, owned = $7,
-           takes_until = clock_timestamp() + $10 * interval '1 ms'
+           takes_until = clock_timestamp() + $10 * interval '1 ms', heard_at = clock_timestamp()
      WHERE worker = $1 AND NOT dead AND lease_until > clock_timestamp() RETURNING worker
 )
 SELECT clock_timestamp() AS now, EXISTS (SELECT FROM me) AS lives,

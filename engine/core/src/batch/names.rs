@@ -1,4 +1,4 @@
-//! Short names, as rows have them: every byte of a row is written four times by the database (docs/performance.md).
+//! Short names, as rows have them: every byte of a row is written four times by the database (docs/history-format.md).
 //!
 //! What stands here is part of the stored format and never changes; what does not stand here is written as it is.
 

@@ -25,6 +25,7 @@ impl State {
         let row = WorkerRow {
             registration: registration.clone(),
             lease_until: now.plus(registration.lease),
+            heard_at: now,
             dead: false,
             started_at: now,
             busy: 0,
@@ -38,6 +39,7 @@ impl State {
     pub(super) fn beat(&mut self, worker: WorkerId, interest: &BeatInterest, now: Timestamp) -> StoreResult<Beat> {
         let row = self.live_worker(worker, now)?;
         row.lease_until = now.plus(interest.lease);
+        row.heard_at = now;
         row.busy = interest.busy;
         row.owned = interest.owned;
         let on_queue = |key: &RunKey| {
@@ -93,11 +95,11 @@ impl State {
         let limit = usize::try_from(limit).unwrap_or(0);
         let Some(row) = self.workers.get_mut(&dead) else { return 0 };
         row.dead = true;
-        let (identity, died_at) = (row.registration.identity.clone(), row.lease_until.min(now));
+        let (identity, heard_at) = (row.registration.identity.clone(), row.heard_at);
         let owned = self.open.values().filter(|run| run.owner == Some(dead)).map(|run| run.facts.key);
         let owned: Vec<RunKey> = owned.take(limit).collect();
         for key in &owned {
-            self.take_run_over(*key, died_at, now);
+            self.take_run_over(*key, Some(heard_at), now);
         }
         let claimed = self.activities.iter().filter(|(_, slot)| slot.claim.is_some_and(|claim| claim.worker == dead));
         let claimed: Vec<(RunKey, ActivityId)> =
@@ -114,11 +116,11 @@ impl State {
 
     /// Leaves a run without an owner and before everybody; one whose owners died too often, shortly after they had taken it
     /// and without progress, is parked until a message comes for it.
-    pub(super) fn take_run_over(&mut self, key: RunKey, died_at: Timestamp, now: Timestamp) {
+    pub(super) fn take_run_over(&mut self, key: RunKey, heard_at: Option<Timestamp>, now: Timestamp) {
         let Some(run) = self.open.get_mut(&key) else { return };
         run.owner = None;
         run.owner_epoch += 1;
-        let lived_with_it = died_at.since(run.taken_at) >= limits::TAKEOVER_COUNTS_WITHIN;
+        let lived_with_it = heard_at.is_some_and(|at| at.since(run.taken_at) >= limits::TAKEOVER_COUNTS_WITHIN);
         let is_innocent = lived_with_it || run.next_event_id > run.progress_event_id;
         run.takeovers = if is_innocent { 1 } else { run.takeovers + 1 };
         run.progress_event_id = run.next_event_id;

@@ -128,6 +128,7 @@ pub(super) struct Claim {
 pub(super) struct WorkerRow {
     pub(super) registration: WorkerRegistration,
     pub(super) lease_until: Timestamp,
+    pub(super) heard_at: Timestamp,
     pub(super) dead: bool,
     pub(super) started_at: Timestamp,
     pub(super) busy: usize,

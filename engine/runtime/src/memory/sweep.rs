@@ -65,7 +65,7 @@ impl State {
             .collect();
         note("run_of_unknown_worker", lost.len());
         for key in lost {
-            self.take_run_over(key, now, now);
+            self.take_run_over(key, None, now);
         }
         findings
     }

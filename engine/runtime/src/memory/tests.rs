@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use dacapo_core::{
     StartWorkflow, limits,
-    store::{ActivityClaim, HintReceiver, RunClaim},
+    store::{ActivityClaim, BeatInterest, HintReceiver, RunClaim},
 };
 use uuid::Uuid;
 
@@ -38,6 +38,11 @@ async fn register(store: &MemoryStore) -> WorkerId {
     };
     store.register(&registration).await.unwrap();
     registration.worker
+}
+
+fn interest() -> BeatInterest {
+    let (namespace, queues) = (Namespace::default_namespace(), vec!["queue".into()]);
+    BeatInterest { lease: Duration::from_secs(3_600), namespace, queues, busy: 0, owned: 0, takes_starts: None }
 }
 
 /// Lets a worker claim a run.
@@ -111,6 +116,7 @@ async fn the_death_of_a_worker_that_has_lived_with_a_run_counts_for_nothing() {
         claim(&store, worker).await;
         if long {
             store.advance(limits::TAKEOVER_COUNTS_WITHIN);
+            store.beat(worker, &interest()).await.unwrap();
         }
         store.deregister(worker).await.unwrap();
         while store.take_over(worker, 10).await.unwrap() > 0 {}

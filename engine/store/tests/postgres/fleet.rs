@@ -106,7 +106,6 @@ async fn the_death_of_a_worker_that_has_lived_with_a_run_counts_for_nothing() {
     for (seconds, counted) in claims.chain((2..=TAKEOVERS_WITHOUT_PROGRESS_MAX).map(|number| (0, number))) {
         let victim = register(store).await;
         assert_eq!(store.claim_runs(victim, &claim_of(1)).await.unwrap().runs.len(), 1, "after {counted}");
-        // A lapsed lease has ended a second ago.
         let ago = format!(
             "UPDATE dacapo.runs_open SET taken_at = taken_at - interval '{seconds} s' WHERE taken_at IS NOT NULL"
         );
